@@ -4,6 +4,7 @@
 //     person, socket, clock ──▶ update(model, input) ──▶ effects: connect, write, hang-up, say, keep-name
 //                                      └──▶ draw(model)
 
+import * as requests from "./requests.js";
 import { begin, deadline, HOME, update } from "./session.js";
 import { socket } from "./socket.js";
 import { store } from "./store.js";
@@ -11,7 +12,7 @@ import { draw } from "./view.js";
 import { choose } from "./words.js";
 
 const model = begin(roomInAddress(), store.unsent());
-const screen = { language: null, words: null, spoken: [], isSideOpen: false };
+const screen = { language: null, words: null, wantsMore: false, spoken: [], isSideOpen: false };
 const wide = matchMedia("(min-width: 60rem)"); // as in app.css: then rooms and people are always shown
 const wire = socket(input);
 const perform = {
@@ -20,13 +21,19 @@ const perform = {
   "hang-up": () => wire.hangUp(),
   say: ({ item }) => screen.spoken.push(item),
   "keep-name": ({ name }) => store.keepName(name),
+  "ask-session": askSession,
+  "ask-admission": askAdmission,
+  "sign-in": signIn,
+  "sign-out": signOut,
 };
+let secret = null; // { password, device }: only while the server is asked whether it is right
 
 function input(what) {
   // While it enters, the server says how the room is called: that is no step of the person.
   const how = what.type === "bytes" && model.link === "greeting" ? "replaceState" : "pushState";
   for (const effect of update(model, what, Date.now(), Math.random())) perform[effect.type](effect);
   store.keepUnsent(model.pending);
+  if (!model.door.signing) secret = null;
   if (model.room !== roomInAddress()) history[how](null, "", `#${encodeURIComponent(model.room)}`);
   wake();
   drawSoon();
@@ -52,10 +59,10 @@ function wake() {
 const person = {
   enter: (name) => input({ type: "enter", name }),
   leave: () => input({ type: "leave" }),
-  /** Is the text taken? Otherwise the model has the reason. */
-  typed(text) {
+  /** Is the line taken? Otherwise the model has the reason. */
+  typed(line) {
     input({ type: "scrolled", atEnd: true });
-    input({ type: "typed", id: freshId(), text });
+    input({ type: "typed", id: freshId(), line });
     return !model.around.note?.isRefused;
   },
   go(room) {
@@ -64,7 +71,14 @@ const person = {
   },
   load: (n) => input({ type: "load", n }),
   closeNote: () => input({ type: "close-note" }),
-  askAdmission,
+  way: (way, name) => input({ type: "way", way, name }),
+  signIn(name, password, device) {
+    if (model.door.signing) return;
+    secret = { password, device };
+    input({ type: "sign-in", name });
+  },
+  cancelSignIn: () => input({ type: "cancel-sign-in" }),
+  signOut: () => input({ type: "sign-out" }),
   toggleSide() {
     screen.isSideOpen = !screen.isSideOpen;
     watch();
@@ -81,6 +95,7 @@ const person = {
     else person.outdated();
   },
   outdated: () => input({ type: "outdated" }),
+  more,
 };
 
 /** Not `crypto.randomUUID`, which browsers do not offer to pages from other machines over plain HTTP. */
@@ -92,12 +107,25 @@ function freshId() {
 async function speak(language) {
   try {
     const { words } = await import(`./words/${language}.js`);
+    if (screen.wantsMore) await moreWords(language, words);
     Object.assign(screen, { language, words });
     drawSoon();
     return true;
   } catch {
     return false;
   }
+}
+
+/** The texts of what is loaded later. */
+async function moreWords(language, words) {
+  Object.assign(words, (await import(`./words/${language}-later.js`)).words);
+}
+
+/** What is not needed for the first messages. */
+async function more() {
+  screen.wantsMore = true; // from here on a change of the language loads these texts, too
+  const [module] = await Promise.all([import("./later.js"), moreWords(screen.language, screen.words)]);
+  return module;
 }
 
 /** Are rooms and people on the screen? */
@@ -107,12 +135,27 @@ function watch() {
 
 /** What the server admits from here; without an answer the page says nothing of it. */
 async function askAdmission() {
-  try {
-    const answer = await fetch("/admission", { cache: "no-store" });
-    if (answer.ok) input({ type: "admission", admission: await answer.json() });
-  } catch {
-    // The server is away.
-  }
+  const admission = await requests.admission();
+  if (admission) input({ type: "admission", admission });
+}
+
+let asked = 0; // how often; only the last answer counts
+async function askSession() {
+  asked += 1;
+  const mine = asked;
+  const answer = await requests.session();
+  if (mine === asked) input({ type: "session", ...answer });
+}
+
+async function signIn({ name }) {
+  const answer = await (await more()).signIn(name, secret.password, secret.device);
+  input({ type: answer.trouble ? "sign-in-refused" : "signed-in", ...answer });
+}
+
+async function signOut() {
+  const away = () => ({ trouble: { code: "unreachable", detail: null } });
+  const answer = await more().then((module) => module.signOut()).catch(away);
+  input({ type: answer.trouble ? "sign-out-refused" : "signed-out", ...answer });
 }
 
 // One repaint for all input of one turn: before the next frame if there are frames.
@@ -130,7 +173,7 @@ function drawSoon() {
 }
 
 // The page shows the remaining seconds of a wait.
-setInterval(() => model.link === "waiting" && drawSoon(), 1_000);
+setInterval(() => (model.link === "waiting" || model.door.signing) && drawSoon(), 1_000);
 addEventListener("online", () => input({ type: "nudge" }));
 addEventListener("hashchange", () => input({ type: "go", room: roomInAddress() }));
 addEventListener("popstate", () => input({ type: "go", room: roomInAddress() }));
@@ -142,6 +185,4 @@ document.addEventListener("visibilitychange", () => {
 
 speak(store.language() ?? choose(navigator.languages));
 watch();
-const name = store.name();
-if (name) person.enter(name);
-else askAdmission();
+input({ type: "begin", name: store.name() });

@@ -3,7 +3,6 @@
 // The lists are asked for again while they are on the screen. A command is sent once, and only while connected: most of them
 // cannot be repeated (docs/PROTOCOL.md, section 3), so after a lost connection the page says that the outcome is unknown.
 
-import { COMMANDS } from "./commands.js";
 import { encode } from "./proto.js";
 
 const LOOK_MS = 20_000; // nobody reports that a reader comes or goes
@@ -57,36 +56,18 @@ export function happened({ around }, item, now) {
 export function lost(model) {
   const { around } = model;
   around.due = around.pages = null;
-  if (around.commands.length) refuse(model, "lostCommand", { form: COMMANDS[around.commands[0].word].form });
+  if (around.commands.length) refuse(model, "lostCommand", { form: around.commands[0].form });
   around.commands = [];
 }
 
 /** The topic of the room that is shown, as far as it is known. */
 export const topicOf = ({ around, room }) => around.rooms?.list.find((row) => row.room === room)?.topic ?? "";
 
-/** Sends a command of `COMMANDS`; false: the session does it. */
-export function command(model, { word, argument }, effects) {
-  const { room } = model;
-  const [first, second] = argument.split(/\s+/).map((name, i) => (i === 0 ? name.replace(/^#/, "") : name));
-  const isAccount = model.known !== null && !model.known.startsWith("guest:");
-  const requests = {
-    // An account becomes a member. A guest cannot; a question about the room tells whether there is one.
-    join: () => (isAccount ? { action: "join", room: first } : { action: "history", room: first, limit: 1 }),
-    create: () => ({ action: "create", room: first, ...(second ? { access: "private" } : {}) }),
-    topic: () => (argument ? { action: "topic", room, topic: argument === "-" ? "" : argument } : { action: "rooms" }),
-    who: () => ({ action: "who", room: first || room }),
-    rooms: () => ({ action: "rooms" }),
-    find: () => ({ action: "find", query: argument }),
-    invite: () => ({ action: "join", room, who: argument }),
-    leave: () => ({ action: "leave", room }),
-  };
-  if (!Object.hasOwn(requests, word)) return false;
-  if (model.link !== "live") refuse(model, "offline");
-  else {
-    model.around.commands.push({ word, argument });
-    write(effects, { ...requests[word](), re: "command" });
-  }
-  return true;
+/** Sends a command: a row of commands.js with its argument. */
+export function command(model, line, effects) {
+  if (model.link !== "live") return refuse(model, "offline");
+  model.around.commands.push(line);
+  write(effects, { ...line.request(model, line.argument), re: "command" });
 }
 
 /** Takes a page of the rooms, and asks for the next one. */
@@ -131,29 +112,7 @@ export function answered(model, re, header, content, trouble, effects) {
   const list = trouble ? null : listOf(header, content);
   if (asked.rows) list.list = [...asked.rows, ...list.list];
   const room = header.text("room") ?? argument.replace(/^#/, "");
-  switch (word) {
-    case "join":
-    case "create":
-      return room;
-    case "topic":
-      if (argument === "") {
-        around.rooms = list;
-        note(model, topicOf(model) ? "topicIs" : "topicNone", { room: `#${model.room}`, topic: topicOf(model) });
-      }
-      return null;
-    case "who":
-      note(model, "peopleOf", { room: `#${room}` }, { people: list });
-      return null;
-    case "rooms":
-      note(model, "roomsAre", {}, { rooms: list });
-      return null;
-    case "find":
-      note(model, "found", { count: list.list.length }, { hits: list });
-      return null;
-    default:
-      note(model, word === "invite" ? "invited" : "leftRoom", { name: argument, room: `#${room}` });
-      return null;
-  }
+  return asked.answer(model, { argument, room, list }) ?? null;
 }
 
 function listOf(header, content) {

@@ -12,7 +12,7 @@ import { isLater, isLong, Text, unreadable } from "./content.js";
 export class Attachment extends Component {
   constructor({ item }) {
     super();
-    const looks = { "not-text": () => look(item.bytes), "other-encoding": () => decodeOther(item.encoding, item.bytes) };
+    const looks = { "not-text": () => look(item.bytes), "other-encoding": () => decodeOther(item.encoding, item.bytes, item.byteorder) };
     this.found = looks[item.why]?.() ?? { text: item.text };
   }
 

@@ -1,6 +1,7 @@
 // Writing: the field for texts and commands.
 
 import { Component } from "./vendor/preact.mjs";
+import { read } from "./commands.js";
 import { html } from "./parts.js";
 
 export class Composer extends Component {
@@ -12,7 +13,7 @@ export class Composer extends Component {
   post = (event) => {
     event?.preventDefault();
     const text = this.field.value.replace(/\s+$/, "");
-    if (text && !this.props.person.typed(text)) return this.field.focus();
+    if (text && !this.props.person.typed(read(text))) return this.field.focus();
     this.field.value = "";
     this.field.focus();
   };

@@ -1,8 +1,10 @@
-// Before entering: what this visitor can do, and the choice of a name.
+// Before entering: what this visitor can do, and the two ways in: a name as a guest, or an account with its password.
 
 import { Component } from "./vendor/preact.mjs";
 import { LANGUAGES } from "./words.js";
-import { html, reason } from "./parts.js";
+import { wayOf, ways, whyOf } from "./identity.js";
+import { Link } from "./link.js";
+import { html, Later, reason } from "./parts.js";
 
 const ICON = new URL("icon.svg", import.meta.url).href;
 
@@ -13,37 +15,60 @@ export function Languages({ screen, person }) {
     <button type="button" class="quiet" lang=${language} onClick=${() => person.speak(language)}>${LANGUAGES[language]}</button>`);
 }
 
-export class Door extends Component {
+const Brand = ({ room }) => html`<p class="brand"><img src=${ICON} alt="" width="40" height="40" /> vang <span class="where">${room}</span></p>`;
+
+/** Until the server says who this browser is signed in as. */
+export const Waiting = (props) => html`
+  <main class="door"><div class="card"><${Brand} room=${props.room} /><${Link} ...${props} /></div></main>`;
+
+export function Door(props) {
+  const { model, person, say } = props;
+  const [way, why] = [wayOf(model), whyOf(model)];
+  // What is typed as one name is offered as the other.
+  const choose = (event) => person.way(event.currentTarget.value, document.querySelector("#name")?.value ?? "");
+  return html`
+    <main class="door">
+      <div class="card">
+        <${Brand} room=${props.room} />
+        <h1>${say("chooseTitle")}</h1>
+        <p class="why" role="status">${why && say(why.key, why.values)}</p>
+        ${ways(model).length > 1 && html`
+          <div class="ways" role="group" aria-label=${say("ways")}>${ways(model).map((one) => html`
+            <button type="button" key=${one} value=${one} aria-pressed=${one === way} onClick=${choose} disabled=${Boolean(model.door.signing)}>${say(`way-${one}`)}</button>`)}
+          </div>`}
+        ${way === "guest" ? html`<${Guest} ...${props} />` : html`<${Later} part="SignIn" ...${props} />`}
+      </div>
+    </main>`;
+}
+
+export const NAME = { required: true, maxlength: 64, autocapitalize: "none", spellcheck: false };
+
+export function Hints({ admission, way, say }) {
+  return html`<div id="hint" class="hint">${can(admission, way).map((key) => html`<p key=${key}>${withFlags(say(key))}</p>`)}</div>`;
+}
+
+class Guest extends Component {
   componentDidMount() {
-    this.field?.focus();
+    this.field.focus();
   }
 
-  render({ model, screen, person, say, room }) {
-    const enter = (event) => {
-      event.preventDefault();
-      const name = this.field.value.trim();
-      if (name) person.enter(name);
-    };
-    const { admission } = model;
-    const isOpen = !admission || admission.guests || admission.accounts;
+  enter = (event) => {
+    event.preventDefault();
+    const name = this.field.value.trim();
+    if (name) this.props.person.enter(name);
+  };
+
+  render({ model, screen, person, say }) {
     const refused = model.trouble && say("refused", { detail: reason(say, model.trouble) });
     return html`
-      <main class="door">
-        <form onSubmit=${enter}>
-          <p class="brand"><img src=${ICON} alt="" width="40" height="40" /> vang <span class="where">${room}</span></p>
-          <h1>${say(isOpen ? "chooseTitle" : "closedTitle")}</h1>
-          ${isOpen && html`
-            <label for="name">${say("chooseName")}</label>
-            <input id="name" ref=${(field) => (this.field = field ?? this.field)} defaultValue=${model.name ?? ""} required maxlength="64"
-              autocomplete="nickname" autocapitalize="none" spellcheck=${false} aria-describedby="name-hint name-refused" aria-invalid=${Boolean(refused)} />`}
-          <div id="name-hint" class="hint">${can(admission).map((key) => html`<p key=${key}>${withFlags(say(key))}</p>`)}</div>
-          <p id="name-refused" class="refused" role="alert">${refused}</p>
-          <div class="row">
-            ${isOpen ? html`<button type="submit">${say("enter")}</button>` : html`<button type="button" onClick=${person.askAdmission}>${say("askAgain")}</button>`}
-            <${Languages} screen=${screen} person=${person} />
-          </div>
-        </form>
-      </main>`;
+      <form onSubmit=${this.enter}>
+        <label for="name">${say("chooseName")}</label>
+        <input id="name" ref=${(field) => (this.field = field ?? this.field)} defaultValue=${model.name ?? model.door.name} ...${NAME} autocomplete="nickname"
+          aria-describedby="hint refused" aria-invalid=${Boolean(refused)} />
+        <p id="refused" class="refused" role="alert">${refused}</p>
+        <${Hints} admission=${model.admission} way="guest" say=${say} />
+        <div class="row"><button type="submit">${say("enter")}</button><${Languages} screen=${screen} person=${person} /></div>
+      </form>`;
   }
 }
 
@@ -51,10 +76,10 @@ export class Door extends Component {
 const withFlags = (sentence) => sentence.split(/(--\w+ \w+)/).map((part, i) => (i % 2 ? html`<code>${part}</code>` : part));
 
 /** The sentences about what this visitor can do; before the server has answered, the usual one. */
-export function can(admission) {
-  if (!admission) return ["nameHint"];
-  const { local, guests, accounts, "own-certificate": isWarned } = admission;
-  const who = guests ? (accounts ? "canBoth" : "canGuest") : accounts ? "canAccount" : "canNothing";
+export function can(admission, way) {
+  if (!admission) return [way === "guest" ? "nameHint" : "accountHint"];
+  const { local, guests, "own-certificate": isWarned } = admission;
+  const who = way === "guest" ? ["canGuest"] : guests ? ["accountHint"] : ["canAccount", "accountHint"];
   const warning = !local && isWarned ? [guests ? "certificateGuests" : "certificateNobody"] : [];
-  return [local ? "fromHere" : "fromElsewhere", who, ...warning];
+  return [local ? "fromHere" : "fromElsewhere", ...who, ...warning];
 }

@@ -25,14 +25,47 @@ const EXCHANGED = {
 };
 
 /** `{ text }`, or `{ why: "unknown-encoding" | "damaged" }`. */
-export function decodeOther(name, content) {
+export function decodeOther(name, content, byteorder) {
   const encoding = name.toLowerCase();
-  if (!Object.hasOwn(LABELS, encoding)) return { why: "unknown-encoding" };
   const exchanged = EXCHANGED[encoding] ?? {};
   try {
+    const wide = wideText(encoding, byteorder, content);
+    if (wide !== null) return { text: wide };
+    if (!Object.hasOwn(LABELS, encoding)) return { why: "unknown-encoding" };
     const text = strict(LABELS[encoding], content, true);
     return { text: Object.keys(exchanged).length ? Array.from(text, (character) => exchanged[character] ?? character).join("") : text };
   } catch {
     return { why: "damaged" };
   }
+}
+
+/** UTF-16 and UTF-32; null for other encodings. */
+function wideText(encoding, byteorder, content) {
+  const wide = /^utf-(16|32)(-le|-be)?$/.exec(encoding);
+  if (!wide) return null;
+  const [, bits, order] = wide;
+  const size = bits / 8;
+  let isLittle = order ? order === "-le" : byteorder === "little";
+  let skip = 0;
+  if (!order) {
+    // Without an order in the name, a byte order mark decides; it is not part of the text.
+    const mark = size === 2 ? [0xff, 0xfe] : [0xff, 0xfe, 0, 0];
+    const marked = (expected) => expected.every((byte, i) => content[i] === byte);
+    if (marked(mark)) [isLittle, skip] = [true, size];
+    else if (marked(mark.toReversed?.() ?? [...mark].reverse())) [isLittle, skip] = [false, size];
+  }
+  if (size === 4) return utf32(content.subarray(skip), isLittle);
+  return strict(`utf-16${isLittle ? "le" : "be"}`, content.subarray(skip), true);
+}
+
+function utf32(bytes, isLittle) {
+  if (bytes.length % 4) throw new RangeError("cut");
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 4) {
+    const character = String.fromCodePoint(view.getUint32(at, isLittle));
+    if (/\p{Surrogate}/u.test(character)) throw new RangeError("surrogate");
+    text += character;
+  }
+  return text;
 }

@@ -15,7 +15,7 @@ export function itemOf({ header, content }) {
     case "message": {
       const type = header.text("content-type");
       const encoding = header.text("content-encoding");
-      const about = { n: header.number("n"), from: header.text("from"), time: header.text("time"), type, encoding };
+      const about = { n: header.number("n"), from: header.text("from"), time: header.text("time"), type, encoding, byteorder: header.text("byteorder") };
       const told = textOf({ header, content });
       // More than a short text: it can be saved as it was sent.
       const isFile = told.why !== undefined || type !== "text/plain" || content.length > LONG_BYTES;

@@ -1,8 +1,8 @@
 // The messages of a room, and what happened between them.
 
 import { Component } from "./vendor/preact.mjs";
-import { hasOlder } from "./session.js";
-import { html, Later, Name, plain, reason } from "./parts.js";
+import { hasOlder } from "./past.js";
+import { html, Later, Name, Painted, plain } from "./parts.js";
 import { isLater, isLong, Text, unreadable } from "./content.js";
 
 const TOGETHER_MS = 5 * 60_000; // messages of one person within this time share a heading
@@ -60,7 +60,7 @@ export class Log extends Component {
           <ol>
             <li class="aside" key="past"><${Past} ...${{ model, person, say, room }} /></li>
             ${rows(model, say, write, person)}
-            ${model.pending.filter((own) => own.room === model.room).map((own) => html`<${Own} key=${own.id} ...${{ own, state: own.state, trouble: own.trouble, link: model.link, person, say, write }} />`)}
+            ${model.pending.filter((own) => own.room === model.room).map((own) => html`<${Later} part="Own" key=${own.id} ...${{ own, state: own.state, trouble: own.trouble, link: model.link, person, say, write }} />`)}
           </ol>
         </div>
         ${model.unread > 0 && html`<button type="button" class="unread" onClick=${() => person.scrolled(true)}>${say("unread", { count: model.unread })} <span aria-hidden="true">↓</span></button>`}
@@ -96,13 +96,6 @@ function rows(model, say, write, person) {
   return rows;
 }
 
-/** Drawn again only when its properties change: a new line costs nothing for a thousand old ones. */
-class Painted extends Component {
-  shouldComponentUpdate(next) {
-    return Object.keys(next).some((key) => next[key] !== this.props[key] && key !== "children");
-  }
-}
-
 class Message extends Painted {
   render({ item, isTogether, say, write, person }) {
     return html`
@@ -112,22 +105,6 @@ class Message extends Painted {
           <time datetime=${item.time} title=${`${write.full(item.time)} · ${item.room}#${item.n}`}>${write.time(item.time)}</time>
         </div>
         <${Content} ...${{ item, say, write, person }} />
-      </li>`;
-  }
-}
-
-class Own extends Painted {
-  render({ own, state, trouble, link, person, say, write }) {
-    const why =
-      state === "failed" ? (trouble.code === "unknown" ? say("unknown") : say("failed", { detail: reason(say, trouble) }))
-      : trouble ? say("busy", { detail: reason(say, trouble) })
-      : say(link === "live" ? "sending" : "kept");
-    return html`
-      <li class="message own ${state}">
-        <${Text} text=${own.text} say=${say} person=${person} />
-        <p class="fate">${why} ${state === "failed" && html`
-          <button type="button" class="quiet" onClick=${() => person.again(own.id)}>${say("again")}</button>
-          <button type="button" class="quiet" onClick=${() => person.discard(own.id)}>${say("discard")}</button>`}</p>
       </li>`;
   }
 }

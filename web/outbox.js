@@ -1,6 +1,7 @@
 // Own messages: waiting -> removed (acknowledged and its event received), or failed. One at a time is sent, to keep their
 // order, each with an id that stays the same however often it is sent.
 
+import { speaker } from "./identity.js";
 import { encode } from "./proto.js";
 
 const GIVE_UP_MS = 3_600_000; // after that the outcome of a send is unknown
@@ -16,12 +17,23 @@ export function restored(unsent, room) {
 export const isWaiting = (own) => own.state === "waiting";
 
 export function post(model, { id, text }, now) {
-  model.pending.push({ id, room: model.room, text, state: "waiting", trouble: null, written: now, tried: null, n: null });
+  model.pending.push({ id, room: model.room, by: speaker(model), text, state: "waiting", trouble: null, written: now, tried: null, n: null });
 }
 
 export function again(model, id) {
   const own = model.pending.find((own) => own.id === id && own.state === "failed");
-  if (own) Object.assign(own, { state: "waiting", trouble: null, tried: null });
+  if (own) Object.assign(own, { by: speaker(model), state: "waiting", trouble: null, tried: null });
+}
+
+/**
+ * What was written under another name is not sent under this one. A guest's message stays to be sent on request; an account's is
+ * not shown to somebody else.
+ */
+export function claim(model, who) {
+  const isOthers = ({ by }) => by !== who && !by.startsWith("guest:");
+  for (const own of model.pending) own.by ??= who;
+  model.pending = model.pending.filter((own) => !isOthers(own) && (own.by === who || own.state !== "posted"));
+  for (const own of model.pending) if (own.by !== who && isWaiting(own)) fail(model, own, { code: "other-name", detail: null });
 }
 
 /** One at a time: the next is sent when the outcome of the previous one is known. */

@@ -24,13 +24,20 @@ export function colour(name) {
   return { hue: (place >> 1) * (360 / HUES) + 15, isDeep: place % 2 === 1 };
 }
 
+/** Drawn again only when its properties change: a new line costs nothing for a thousand old ones. */
+export class Painted extends Component {
+  shouldComponentUpdate(next) {
+    return Object.keys(next).some((key) => next[key] !== this.props[key] && key !== "children");
+  }
+}
+
 let later = null; // the module, when it is there
 
 /** A component of later.js, which is loaded when the first one is drawn; until then `meanwhile`. */
 export class Later extends Component {
   componentDidMount() {
     const loaded = (module) => ((later = module), this.setState({}));
-    if (!later) import("./later.js").then(loaded, this.props.person.outdated);
+    if (!later) this.props.person.more().then(loaded, this.props.person.outdated);
   }
 
   render({ part, ...props }) {

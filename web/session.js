@@ -1,22 +1,20 @@
 // One person in one room, as a state machine: `update` takes input and returns effects. No socket, no clock, no
 // randomness, no DOM: they come with the input (`now` in ms, `random` from 0 to 1).
 //
-//     enter ──▶ connect ──▶ opened: hello, follow, unsent messages ──▶ live ──▶ closed ──▶ wait ──▶ connect …
+//     begin: who are we? ──▶ connect ──▶ opened: hello, follow, unsent messages ──▶ live ──▶ closed ──▶ wait ──▶ connect …
+//          └──▶ start view: a guest enters, or somebody signs in ──▶ connect
 //
 // Nothing is lost: after a lost connection it follows again from its last `seq`, and repeats unacknowledged
 // messages with the same id. Nothing is doubled: it drops events at or before that `seq`, and the server posts
 // an id once.
 
 import * as asking from "./asking.js";
-import { read } from "./commands.js";
+import * as identity from "./identity.js";
 import { isNumbered, itemOf, keep } from "./items.js";
 import * as outbox from "./outbox.js";
+import * as past from "./past.js";
 import { Decoder, encode } from "./proto.js";
 
-const CONTENT_BYTES_MAX = 64 << 20; // only against garbage: the server is our own
-const PAGE = 100; // messages per request
-const ITEMS_KEPT = 1_000; // on the screen while the newest are read
-const ITEMS_MAX = 20_000; // while older ones are read
 const GREETING_MS = 15_000; // from connecting to following
 const SILENCE_MS = 25_000; // then it sends a ping
 const PONG_MS = 20_000; // to wait for the reply
@@ -30,10 +28,14 @@ export const HOME = "general"; // the room that everybody begins in
 export function begin(room, unsent = []) {
   return {
     room,
-    name: null, // as chosen
+    name: null, // of a guest, as chosen
     former: null, // the name to go back to if the server refuses the chosen one
+    account: null, // what this browser is signed in as
     known: null, // our name from the server
-    link: "out", // out | connecting | greeting | live | waiting
+    isDoubtful: false, // the server is asked who we are before the next connection
+    isSigningOut: false,
+    door: identity.begin(), // the start view
+    link: "out", // out | asking (who we are) | connecting | greeting | live | waiting
     until: null, // the deadline of the link's state
     failures: 0,
     since: 0, // when the link became live
@@ -44,7 +46,7 @@ export function begin(room, unsent = []) {
     notice: null, // set-back | other-journal | outdated: a note about the items or the page
     admission: null, // what the server admits from where this browser is; null: not known
     around: asking.begin(), // people, rooms, commands
-    past: { low: null, asked: null, got: [] }, // n of the oldest item; the requested page
+    past: past.begin(), // earlier messages
     pending: outbox.restored(unsent, HOME),
     sending: null, // id of the message without a reply yet
     notBefore: 0, // no send before this time
@@ -56,12 +58,25 @@ export function begin(room, unsent = []) {
   };
 }
 
-/** Applies one input to the model; returns effects: connect, write, hang-up, say (to a screen reader), keep-name. */
+/**
+ * Applies one input to the model; returns effects: connect, write, hang-up, say (to a screen reader), keep-name, and the requests
+ * ask-session, ask-admission, sign-in, sign-out.
+ */
 export function update(model, input, now, random = 0) {
   const effects = [];
   const act = {
+    begin: () => askWho(Object.assign(model, { name: input.name }), effects, now),
+    session: () => told(model, input, effects, now, random),
     enter: () => enter(model, input.name, effects, now),
     leave: () => leave(model, effects),
+    way: () => identity.choose(model, input.way, input.name),
+    "sign-in": () => identity.signIn(model, input.name, effects),
+    "signed-in": () => model.door.signing && enterAs(model, input.name, effects, now),
+    "sign-in-refused": () => identity.refused(model, input.trouble, now),
+    "cancel-sign-in": () => identity.cancel(model),
+    "sign-out": () => signOut(model, effects),
+    "signed-out": () => model.isSigningOut && toDoor(Object.assign(model, { room: HOME, pending: [] }), effects),
+    "sign-out-refused": () => signOutRefused(model, input.trouble, effects, now),
     opened: () => opened(model, effects, now),
     bytes: () => bytes(model, input.bytes, effects, now, random),
     closed: () => closed(model, now, random),
@@ -71,11 +86,11 @@ export function update(model, input, now, random = 0) {
     typed: () => typed(model, input, effects, now),
     go: () => go(model, input.room, effects, now),
     watch: () => watch(model, input.isWatched, effects, now),
-    load: () => load(model, input.n, effects),
+    load: () => past.load(model, input.n, effects),
     "close-note": () => (model.around.note = null),
     again: () => outbox.again(model, input.id, now),
     discard: () => (model.pending = model.pending.filter((own) => own.id !== input.id || own.id === model.sending)),
-    older: () => older(model, effects),
+    older: () => past.older(model, effects),
     scrolled: () => scrolled(model, input.atEnd),
     dismiss: () => (model.notice = null),
     outdated: () => outdated(model),
@@ -87,7 +102,7 @@ export function update(model, input, now, random = 0) {
 
 /** The time of the next tick; null: none. */
 export function deadline(model) {
-  const times = [model.until];
+  const times = [model.until, model.door.signing?.until ?? null];
   if (model.link === "live") {
     times.push(model.heard + (model.pinged ? SILENCE_MS + PONG_MS : SILENCE_MS));
     if (model.sending === null && model.notBefore && model.pending.some(outbox.isWaiting)) times.push(model.notBefore);
@@ -98,29 +113,92 @@ export function deadline(model) {
   return due.length ? Math.min(...due) : null;
 }
 
-/** Is there anything before the oldest item? */
-export function hasOlder(model) {
-  return model.past.low !== null && model.past.low > 1;
+/** Asks the server who this browser is signed in as. */
+function askWho(model, effects, now) {
+  Object.assign(model, { link: "asking", until: now + GREETING_MS, isDoubtful: true });
+  effects.push({ type: "ask-session" });
 }
 
+/** The answer: an account, nobody (null), or `trouble` instead. */
+function told(model, { name, trouble }, effects, now, random) {
+  if (model.link === "out") {
+    // Somebody signed in beside the start view, in another tab.
+    if (name && !model.door.signing) enterAs(model, name, effects, now);
+  } else if (model.link !== "asking" || model.isSigningOut) {
+    // Too late.
+  } else if (trouble) {
+    model.trouble = trouble;
+    hangUp(model, effects, now, random);
+  } else if (name) {
+    enterAs(model, name, effects, now);
+  } else if (model.account !== null) {
+    // Who was never known by the cookie has a browser that keeps none.
+    toDoor(model, effects, { way: "account", name: model.account, why: model.known === null ? "noCookie" : "signedOut" });
+  } else if (model.name !== null) {
+    connect(model, effects, now);
+  } else {
+    toDoor(model, effects);
+  }
+}
+
+/** A guest enters. */
 function enter(model, name, effects, now) {
-  model.name = name;
-  model.trouble = null;
+  Object.assign(model, { name, trouble: null, door: identity.begin() });
   connect(model, effects, now);
+}
+
+/** This browser is signed in as an account. */
+function enterAs(model, account, effects, now) {
+  if (account !== model.account) {
+    const wasSomebody = model.known !== null;
+    forget(model);
+    model.around = { ...asking.begin(), isWatched: model.around.isWatched };
+    model.known = null;
+    if (wasSomebody) asking.note(model, "nowIs", { name: account });
+  }
+  Object.assign(model, { account, name: null, former: null, trouble: null, door: identity.begin() });
+  effects.push({ type: "keep-name", name: null });
+  connect(model, effects, now);
+}
+
+/** Shows the start view, and nothing of what was there. */
+function toDoor(model, effects, door = {}) {
+  effects.push({ type: "hang-up" }, { type: "ask-admission" });
+  forget(model);
+  const around = { ...asking.begin(), isWatched: model.around.isWatched };
+  const nobody = { name: null, former: null, account: null, known: null, isDoubtful: false, isSigningOut: false };
+  Object.assign(model, { ...nobody, link: "out", until: null, decoder: null, trouble: null, notice: null, sending: null, around });
+  model.door = { ...identity.begin(), ...door };
 }
 
 /** Not while a message is unsent: under another name its id would post it twice. */
 function leave(model, effects) {
+  if (model.account !== null) return asking.refuse(model, "quitSignedIn");
   if (model.pending.some(outbox.isWaiting)) return asking.refuse(model, "changeNameWaits");
-  if (model.link !== "out") effects.push({ type: "hang-up" });
   effects.push({ type: "keep-name", name: null });
-  forget(model);
-  const around = { ...asking.begin(), isWatched: model.around.isWatched };
-  Object.assign(model, { link: "out", until: null, name: null, former: null, known: null, trouble: null, notice: null, sending: null, pending: [], around });
+  model.pending = [];
+  toDoor(model, effects);
+}
+
+/** In all tabs of this browser. */
+function signOut(model, effects) {
+  if (model.account === null) return asking.refuse(model, "notSignedIn");
+  if (model.link !== "live") return asking.refuse(model, "offline");
+  if (model.pending.some(outbox.isWaiting)) return asking.refuse(model, "changeNameWaits");
+  model.isSigningOut = true;
+  effects.push({ type: "sign-out" });
+}
+
+function signOutRefused(model, trouble, effects, now) {
+  if (!model.isSigningOut) return;
+  model.isSigningOut = false;
+  asking.refuse(model, "refused", trouble);
+  if (model.link === "asking") askWho(model, effects, now);
 }
 
 /** The same for another name; what is on the screen stays. */
 function rename(model, name, effects, now) {
+  if (model.account !== null) return asking.refuse(model, "nickSignedIn", { name: model.account });
   if (model.link !== "live") return asking.refuse(model, "offline");
   if (model.pending.some(outbox.isWaiting)) return asking.refuse(model, "changeNameWaits");
   Object.assign(model, { former: model.name, name, known: null });
@@ -133,18 +211,24 @@ function go(model, room, effects, now) {
   forget(model);
   Object.assign(model, { room, atEnd: true, notice: null, trouble: null, pending: model.pending.filter((own) => own.state !== "posted") });
   Object.assign(model.around, { people: null, note: null });
-  if (model.link !== "out") reconnect(model, effects, now);
+  if (model.link !== "out" && model.link !== "asking") reconnect(model, effects, now);
 }
 
 function reconnect(model, effects, now) {
   effects.push({ type: "hang-up" });
   asking.lost(model);
-  connect(model, effects, now);
+  tryAgain(model, effects, now);
 }
 
-/** A part of the page is not on the server any more. Without a connection that means nothing. */
+function tryAgain(model, effects, now) {
+  if (model.isDoubtful) askWho(model, effects, now);
+  else connect(model, effects, now);
+}
+
+/** A part of the page is not on the server any more. While a connection is lost that means nothing. */
 function outdated(model) {
   if (model.link === "live") model.notice = "outdated";
+  if (model.link === "out") model.door.why = "outdated";
 }
 
 function watch(model, isWatched, effects, now) {
@@ -154,20 +238,22 @@ function watch(model, isWatched, effects, now) {
   if (isWatched && model.link === "live") asking.look(model, effects, now);
 }
 
-/** A text is posted; a command is done; anything else stays with the person, with the reason. */
-function typed(model, { id, text }, effects, now) {
+/** A line as commands.js reads it. A text is posted; a command is done; anything else stays with the person, with the reason. */
+function typed(model, { id, line }, effects, now) {
   model.around.note = null;
-  const line = read(text);
   if (line.wrong) asking.refuse(model, line.wrong.key, line.wrong.values);
+  else if (line.text !== undefined && model.isSigningOut) asking.refuse(model, "offline");
   else if (line.text !== undefined) outbox.post(model, { id, text: line.text }, now);
   else if (line.word === "help") asking.note(model, "help");
   else if (line.word === "nick") rename(model, line.argument, effects, now);
   else if (line.word === "quit") leave(model, effects);
+  else if (line.word === "sign-out") signOut(model, effects);
   else asking.command(model, line, effects);
 }
 
 function connect(model, effects, now) {
-  Object.assign(model, { link: "connecting", until: now + GREETING_MS, decoder: new Decoder(CONTENT_BYTES_MAX), sending: null });
+  Object.assign(model, { link: "connecting", until: now + GREETING_MS, decoder: new Decoder(past.CONTENT_BYTES_MAX), sending: null });
+  outbox.claim(model, identity.speaker(model));
   model.past.asked = null;
   model.past.got = [];
   effects.push({ type: "connect" });
@@ -175,8 +261,9 @@ function connect(model, effects, now) {
 
 function opened(model, effects, now) {
   if (model.link !== "connecting") return;
-  Object.assign(model, { link: "greeting", heard: now, pinged: false });
-  write(effects, { action: "hello", as: model.name, re: "hello" });
+  Object.assign(model, { link: "greeting", heard: now, pinged: false, isDoubtful: false });
+  // An account is known by the browser's cookie.
+  write(effects, { action: "hello", ...(model.account === null ? { as: model.name } : {}), re: "hello" });
   follow(model, effects);
 }
 
@@ -192,6 +279,8 @@ function write(effects, keys, content) {
 function closed(model, now, random) {
   if (model.link === "out" || model.link === "waiting") return;
   asking.lost(model);
+  // A page cannot read why there is no WebSocket: the cookie may be over.
+  if (model.link === "connecting") model.isDoubtful = true;
   // A connection that is accepted and closed at once counts as a failure.
   if (model.link === "live" && now - model.since >= SETTLED_MS) model.failures = 0;
   const full = Math.min(BACKOFF_MS * 2 ** Math.min(model.failures, 6), BACKOFF_MS_MAX);
@@ -202,6 +291,9 @@ function closed(model, now, random) {
 
 /** The server refuses finally, or the person leaves. */
 function refuse(model, trouble, effects, now) {
+  if (trouble.code === "sign-in-needed" && model.former === null) {
+    return toDoor(model, effects, { way: "account", name: model.name, why: "signInNeeded" });
+  }
   effects.push({ type: "hang-up" });
   asking.lost(model);
   if (model.former !== null) {
@@ -220,8 +312,9 @@ function hangUp(model, effects, now, random) {
 
 /** The network changed, or the page is visible again. */
 function nudge(model, effects, now) {
-  if (model.link === "waiting") connect(model, effects, now);
+  if (model.link === "waiting") tryAgain(model, effects, now);
   else if (model.link === "live" && !model.pinged) ping(model, effects, now - SILENCE_MS);
+  else if (model.link === "out") effects.push({ type: "ask-session" }, { type: "ask-admission" });
 }
 
 function ping(model, effects, heard) {
@@ -231,11 +324,12 @@ function ping(model, effects, heard) {
 
 function tick(model, effects, now, random) {
   outbox.expire(model, now);
-  if (model.link === "waiting" && now >= model.until) connect(model, effects, now);
-  else if ((model.link === "connecting" || model.link === "greeting") && now >= model.until) hangUp(model, effects, now, random);
+  identity.tick(model, effects, now);
+  if (model.link === "waiting" && now >= model.until) tryAgain(model, effects, now);
+  else if (["asking", "connecting", "greeting"].includes(model.link) && now >= model.until) hangUp(model, effects, now, random);
   else if (model.link === "live" && model.pinged && now >= model.heard + SILENCE_MS + PONG_MS) hangUp(model, effects, now, random);
   else if (model.link === "live" && !model.pinged && now >= model.heard + SILENCE_MS) ping(model, effects, model.heard);
-  if (model.link === "live" && model.until !== null && now >= model.until) askEnd(model, effects);
+  if (model.link === "live" && model.until !== null && now >= model.until) past.askEnd(model, effects);
   if (model.link === "live" && model.around.due !== null && now >= model.around.due) asking.look(model, effects, now);
 }
 
@@ -265,8 +359,8 @@ function reply(model, { header, content }, effects, now, random) {
   else if (re === "people" || re === "rooms" || re === "command") {
     const room = asking.answered(model, re, header, content, trouble, effects);
     if (room !== null) go(model, room, effects, now);
-  } else if (re === "load") trouble ? asking.refuse(model, "refused", trouble) : loaded(model, content);
-  else if (re === "end" || re === "page") turned(model, re, header, content, trouble, wait, effects, now);
+  } else if (re === "load") trouble ? asking.refuse(model, "refused", trouble) : past.loaded(model, content);
+  else if (re === "end" || re === "page") past.turned(model, re, header, content, trouble, wait, effects, now);
   else if (re === null && trouble) {
     // An error about the connection, which closes. If it is about the message being sent, a retry would close
     // the next connection, too.
@@ -279,11 +373,15 @@ function reply(model, { header, content }, effects, now, random) {
 function greeted(model, re, message, trouble, effects, now, random) {
   const { header } = message;
   if (trouble === null) {
-    if (re === "hello") model.known = header.text("name");
+    if (re === "hello" && identity.isOther(model, header.text("name"))) doubt(model, null, effects, now, random);
+    else if (re === "hello") model.known = header.text("name");
     if (re === "follow") followed(model, message, effects, now);
     return;
   }
-  if (outbox.RETRYABLE.includes(trouble.code)) {
+  if (trouble.code === "name-set" && model.account === null) {
+    // The browser was signed in after this page became a guest.
+    doubt(model, null, effects, now, random);
+  } else if (outbox.RETRYABLE.includes(trouble.code)) {
     model.trouble = trouble;
     hangUp(model, effects, now, random);
   } else if (re === "follow" && model.place && isSetBack(trouble.code, header)) {
@@ -300,9 +398,17 @@ function greeted(model, re, message, trouble, effects, now, random) {
     forget(model);
     model.room = HOME;
     follow(model, effects);
+  } else if (model.account !== null) {
+    doubt(model, trouble, effects, now, random);
   } else {
     refuse(model, trouble, effects, now);
   }
+}
+
+/** We may be somebody else by now: the server is asked before the next connection. */
+function doubt(model, trouble, effects, now, random) {
+  Object.assign(model, { isDoubtful: true, trouble });
+  hangUp(model, effects, now, random);
 }
 
 function followed(model, { header, content }, effects, now) {
@@ -318,7 +424,7 @@ function followed(model, { header, content }, effects, now) {
   effects.push({ type: "keep-name", name: model.name });
   // Earlier messages, the newest page first. Requested after `follow`, so that no message falls between the
   // two.
-  if (model.past.low === null) askEnd(model, effects);
+  if (model.past.low === null) past.askEnd(model, effects);
   else asking.look(model, effects, now);
 }
 
@@ -342,13 +448,21 @@ function setBack(model, journal, seq, epoch) {
 
 /** Starts again with the room's current content. */
 function forget(model) {
-  Object.assign(model, { place: null, items: [], past: { low: null, asked: null, got: [] }, unread: 0, mark: null });
+  Object.assign(model, { place: null, items: [], past: past.begin(), unread: 0, mark: null });
 }
 
 function live(model, message, effects, now) {
   if (message.header.text("event") === "epoch") {
     // Another process of the server orders as well from here on: by this we are known when we come back.
     if (model.place !== null) model.place.epoch = message.header.text("epoch");
+    return;
+  }
+  if (message.header.text("event") === "closing" && message.header.text("why") === "signed-out") {
+    effects.push({ type: "hang-up" });
+    asking.lost(model);
+    Object.assign(model, { decoder: null, sending: null });
+    if (model.isSigningOut) Object.assign(model, { link: "asking", until: now + GREETING_MS, isDoubtful: true });
+    else askWho(model, effects, now);
     return;
   }
   if (message.header.text("event") === "closing") {
@@ -378,98 +492,7 @@ function live(model, message, effects, now) {
       model.mark ??= item.seq;
     }
   }
-  trim(model);
-}
-
-// Older messages: `past.asked` is { since, upto }: numbers since < n <= upto are requested. They join the items
-// only when all have come, so that a lost connection leaves no gap.
-
-function askEnd(model, effects) {
-  model.until = null;
-  write(effects, { action: "history", room: model.room, limit: 1, re: "end" });
-}
-
-function older(model, effects) {
-  if (model.link !== "live" || model.past.asked || !hasOlder(model)) return;
-  ask(model, model.past.low - 1, effects);
-}
-
-function ask(model, upto, effects) {
-  model.past.asked = { since: Math.max(0, upto - PAGE), upto };
-  model.past.got = [];
-  askFrom(model, model.past.asked.since, effects);
-}
-
-function askFrom(model, since, effects) {
-  const limit = model.past.asked.upto - since;
-  write(effects, { action: "history", room: model.room, since, limit, re: "page" });
-}
-
-function turned(model, re, header, content, trouble, wait, effects, now) {
-  const { past } = model;
-  if (trouble) {
-    past.asked = null; // older ones are requested by the next scroll, the newest page by the next tick
-    if (past.low === null) model.until = now + (wait ?? BACKOFF_MS_MAX);
-    return;
-  }
-  if (re === "end") {
-    if (past.low === null && header.number("end") > 0) ask(model, header.number("end"), effects);
-    else if (past.low === null) reached(model, effects, now, 1);
-    return;
-  }
-  if (!past.asked) return;
-  const pages = new Decoder(CONTENT_BYTES_MAX);
-  pages.feed(content);
-  for (let message; (message = pages.poll()); ) {
-    const item = itemOf(message);
-    if (item) past.got.push(item);
-  }
-  const last = header.number("last");
-  if (last < past.asked.upto && header.number("count") > 0) {
-    askFrom(model, last, effects); // more than one reply holds
-    return;
-  }
-  // Messages that came live meanwhile are in both.
-  const first = model.items.find(isNumbered)?.n ?? Infinity;
-  const older = past.got.filter((item) => item.n < first);
-  model.items = [...older, ...model.items];
-  keep(model);
-  reached(model, effects, now, past.asked.since + 1);
-  past.asked = null;
-  past.got = [];
-  for (const item of model.items) if (item.event === "message") outbox.settle(model, item.n);
-}
-
-/** The oldest item is known; after the first time the rest of the page is asked for. */
-function reached(model, effects, now, low) {
-  if (model.past.low === null) asking.look(model, effects, now);
-  model.past.low = low;
-}
-
-/** Asks for a released message again. */
-function load(model, n, effects) {
-  if (model.link === "live") write(effects, { action: "history", room: model.room, since: n - 1, limit: 1, re: "load" });
-}
-
-function loaded(model, content) {
-  const pages = new Decoder(CONTENT_BYTES_MAX);
-  pages.feed(content);
-  const message = pages.poll();
-  const item = message && itemOf(message);
-  const at = model.items.findIndex((known) => item?.bytes && known.event === "message" && known.n === item.n && known.isReleased);
-  if (at === -1) return;
-  model.items[at] = item;
-}
-
-function trim(model) {
-  const max = model.atEnd ? 1.5 * ITEMS_KEPT : ITEMS_MAX;
-  // Not while a page of older ones is requested, which must join the oldest item.
-  if (model.items.length <= max || model.past.asked || model.past.low === null) return;
-  const kept = model.items.slice(-(model.atEnd ? ITEMS_KEPT : ITEMS_MAX / 2));
-  const first = kept.find(isNumbered);
-  if (!first) return;
-  model.items = kept;
-  model.past.low = first.n;
+  past.trim(model);
 }
 
 function scrolled(model, atEnd) {
@@ -477,5 +500,5 @@ function scrolled(model, atEnd) {
   if (atEnd) model.unread = 0;
   // The mark stays until something new comes after the end was visible, so that the reader finds it.
   if (!atEnd && model.unread === 0) model.mark = null;
-  trim(model);
+  past.trim(model);
 }

@@ -1,6 +1,7 @@
 // Beside the messages: the rooms, and who is in this one.
 
 import { Component } from "./vendor/preact.mjs";
+import { read } from "./commands.js";
 import { html, Name } from "./parts.js";
 
 export function Side(props) {
@@ -33,7 +34,7 @@ class Create extends Component {
   create = (event) => {
     event.preventDefault();
     const name = this.field.value.trim();
-    if (name && this.props.person.typed(`/create ${name}${this.box.checked ? " private" : ""}`)) event.target.reset();
+    if (name && this.props.person.typed(read(`/create ${name}${this.box.checked ? " private" : ""}`))) event.target.reset();
   };
 
   render({ model, say }) {

@@ -3,10 +3,10 @@
 
 import { render } from "./vendor/preact.mjs";
 import { topicOf } from "./asking.js";
-import { Composer } from "./composer.js";
-import { Door, Languages } from "./door.js";
+import { Door, Languages, Waiting } from "./door.js";
+import { Link } from "./link.js";
 import { Log } from "./log.js";
-import { html, Later, Name, reason } from "./parts.js";
+import { html, Later, Name } from "./parts.js";
 import { speaker } from "./words.js";
 import { writer } from "./write.js";
 
@@ -17,7 +17,8 @@ export function draw(model, screen, person, now) {
   document.documentElement.lang = screen.language;
   document.title = `${model.unread ? `(${model.unread}) ` : ""}${room} – vang`;
   const props = { model, screen, person, now, say, room, write: writer(regional(screen.language)) };
-  render(html`<${model.link === "out" ? Door : Room} ...${props} />`, document.body);
+  const isSomebody = model.account !== null || model.name !== null;
+  render(html`<${model.link === "out" ? Door : isSomebody ? Room : Waiting} ...${props} />`, document.body);
 }
 
 /** The reader's regional variant of the page's language, for dates. */
@@ -26,16 +27,18 @@ const regional = (language) => navigator.languages.find((tag) => tag.split("-")[
 function Room(props) {
   const { model } = props;
   const hasMessages = model.past.low !== null; // what is beside them comes after them
+  const hasMore = hasMessages || props.screen.wantsMore;
   return html`
     <div class="room">
       <${Bar} ...${props} />
       ${hasMessages && html`<${Later} part="Side" ...${props} />`}
-      <div class="middle"><${Notice} ...${props} /><${Log} key=${model.room} ...${props} />${model.around.note && html`<${Later} part="Note" ...${props} />`}<${Composer} ...${props} /></div>
+      <div class="middle"><${Notice} ...${props} /><${Log} key=${model.room} ...${props} />${model.around.note && html`<${Later} part="Note" ...${props} />`}${hasMore && html`<${Later} part="Composer" ...${props} />`}</div>
     </div>`;
 }
 
 function Bar({ model, screen, person, now, say, room }) {
   const waits = model.pending.some((own) => own.state === "waiting");
+  const isGuest = model.account === null;
   const topic = topicOf(model);
   return html`
     <header>
@@ -44,26 +47,11 @@ function Bar({ model, screen, person, now, say, room }) {
       ${topic && html`<p class="topic" title=${topic} dir="auto">${topic}</p>`}
       <${Link} ...${{ model, person, now, say }} />
       <div class="me">
-        <span class="name"><${Name} from=${model.known ?? model.name} say=${say} /></span>
-        <button type="button" class="quiet" onClick=${person.leave} disabled=${waits} title=${waits ? say("changeNameWaits") : ""}>${say("changeName")}</button>
+        <span class="name"><${Name} from=${model.known ?? model.account ?? model.name} say=${say} /></span>
+        <button type="button" class="quiet" onClick=${isGuest ? person.leave : person.signOut} disabled=${waits || model.isSigningOut} title=${waits ? say("changeNameWaits") : ""}>${say(isGuest ? "changeName" : "signOut")}</button>
         <${Languages} screen=${screen} person=${person} />
       </div>
     </header>`;
-}
-
-/** The connection's state as text. A screen reader gets it without the seconds, which change all the time. */
-function Link({ model, person, now, say }) {
-  const isWaiting = model.link === "waiting";
-  const seconds = isWaiting ? Math.max(1, Math.ceil((model.until - now) / 1_000)) : 0;
-  const detail = model.trouble && reason(say, model.trouble);
-  const words = isWaiting ? say(detail ? "waitingWhy" : "waiting", { seconds, detail }) : say(model.link === "live" ? "live" : "connecting");
-  return html`
-    <div class="link ${model.link}">
-      <span class="dot" aria-hidden="true"></span>
-      <span class="words">${words}</span>
-      ${isWaiting && html`<button type="button" class="quiet" onClick=${person.now}>${say("now")}</button>`}
-      <span class="offstage" role="status">${isWaiting ? say("lost") : words}</span>
-    </div>`;
 }
 
 function Notice({ model, person, say }) {

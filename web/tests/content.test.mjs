@@ -141,7 +141,14 @@ test("names have 24 distinct colours, readable on every background of both theme
 
 test("each language has every text, with the same values", async () => {
   const values = (text) => [...new Set((typeof text === "string" ? text : text.other).match(/\{\w+\}/g) ?? [])].sort();
-  const all = Object.fromEntries(await Promise.all(Object.keys(LANGUAGES).map(async (language) => [language, (await import(`../words/${language}.js`)).words])));
+  const all = {};
+  const parts = {};
+  for (const language of Object.keys(LANGUAGES)) {
+    const files = await Promise.all([language, `${language}-later`].map((name) => import(`../words/${name}.js`)));
+    parts[language] = files.map(({ words }) => Object.keys(words).filter((key) => !key.startsWith("code-")).sort());
+    all[language] = { ...files[0].words, ...files[1].words };
+  }
+  for (const part of Object.values(parts)) assert.deepEqual(part, parts.en);
   const names = (words) => Object.keys(words).filter((key) => !key.startsWith("code-")).sort();
   for (const words of Object.values(all)) {
     assert.deepEqual(names(words), names(all.en));
@@ -161,11 +168,11 @@ test("beside the messages it stands why somebody cannot create rooms", async () 
 
 test("the first page says what this visitor can do", async () => {
   const { can } = await import("../door.js");
-  const from = (local, guests, accounts, own) => can({ local, guests, accounts, "own-certificate": own });
-  assert.deepEqual(can(null), ["nameHint"]);
-  assert.deepEqual(from(true, true, false, false), ["fromHere", "canGuest"]);
-  assert.deepEqual(from(true, true, true, false), ["fromHere", "canBoth"]);
-  assert.deepEqual(from(false, true, false, true), ["fromElsewhere", "canGuest", "certificateGuests"]);
-  assert.deepEqual(from(false, false, false, true), ["fromElsewhere", "canNothing", "certificateNobody"]);
-  assert.deepEqual(from(false, true, false, false), ["fromElsewhere", "canGuest"], "a certificate that others vouch for, or a proxy");
+  const from = (local, guests, own, way) => can({ local, guests, "own-certificate": own }, way);
+  assert.deepEqual([can(null, "guest"), can(null, "account")], [["nameHint"], ["accountHint"]]);
+  assert.deepEqual(from(true, true, false, "guest"), ["fromHere", "canGuest"]);
+  assert.deepEqual(from(true, true, false, "account"), ["fromHere", "accountHint"]);
+  assert.deepEqual(from(false, true, true, "guest"), ["fromElsewhere", "canGuest", "certificateGuests"]);
+  assert.deepEqual(from(false, false, true, "account"), ["fromElsewhere", "canAccount", "accountHint", "certificateNobody"]);
+  assert.deepEqual(from(false, true, false, "guest"), ["fromElsewhere", "canGuest"], "a certificate that others vouch for, or a proxy");
 });

@@ -17,7 +17,7 @@ export async function encodings(lines, [where, tried]) {
     decoder.feed(encode({ byteorder }, content, "text/plain", encoding));
     const message = decoder.poll();
     const told = textOf(message);
-    return told.why === "other-encoding" ? decodeOther(message.header.text("content-encoding"), message.content) : told;
+    return told.why === "other-encoding" ? decodeOther(message.header.text("content-encoding"), message.content, byteorder) : told;
   };
   const result = { read: 0, unread: [], faults: [] };
   const unread = (name) => result.unread.includes(name) || result.unread.push(name);

@@ -36,9 +36,10 @@ test("a command without its argument, or with a name of two words, says how it i
     ["/join", "needsMore", "/join ROOM"], ["/nick ", "needsMore", "/nick NAME"], ["/find", "needsMore", "/find WORDS"],
     ["/join a b", "oneWord", "/join ROOM"], ["/create a public", "oneWord", "/create ROOM [private]"], ["/nick Ada L", "oneWord", "/nick NAME"],
   ]) assert.deepEqual(read(text).wrong, { key, values: { form } }, text);
-  assert.deepEqual(read("/create a private"), { word: "create", argument: "a private" });
-  assert.deepEqual(read("/TOPIC  two words"), { word: "topic", argument: "two words" });
-  assert.deepEqual(read("/who"), { word: "who", argument: "" });
+  const parts = (text) => [read(text).word, read(text).argument];
+  assert.deepEqual(parts("/create a private"), ["create", "a private"]);
+  assert.deepEqual(parts("/TOPIC  two words"), ["topic", "two words"]);
+  assert.deepEqual(parts("/who"), ["who", ""]);
 });
 
 test("another room is shown alone, and messages for the old one are still sent there", () => {
@@ -89,7 +90,7 @@ test("an account creates a room and is in it; a guest gets the reason", () => {
   guest.settle();
   type(guest, "/create dev");
   assert.deepEqual([guest.model.room, noteOf(guest).values.code], ["general", "account-needed"]);
-  const ada = entered(["ada"]);
+  const ada = entered("ada");
   ada.settle();
   type(ada, "/create dev private");
   assert.deepEqual([ada.model.room, noteOf(ada), ada.model.known], ["dev", null, "ada"]);
@@ -98,7 +99,7 @@ test("an account creates a room and is in it; a guest gets the reason", () => {
 });
 
 test("questions are answered above the field", () => {
-  const world = entered(["ada"]);
+  const world = entered("ada");
   Object.assign(world.server, { people: [{ name: "ada", role: "member", present: 1 }, { name: "guest:bob", present: 2 }], topics: { general: "anything" } });
   world.settle();
   for (const [text, key, check] of [
@@ -121,7 +122,7 @@ test("questions are answered above the field", () => {
 });
 
 test("a list of rooms has those of all pages, and a topic on a later page is found", () => {
-  const world = entered(["ada"]);
+  const world = entered("ada");
   world.server.roomsInPage = 2;
   for (const room of ["a", "b", "c", "d"]) world.server.others[room] = [];
   world.server.topics.general = "anything";
@@ -157,7 +158,7 @@ test("another name is taken with what is on the screen, or the old one stays", (
   world.settle();
   assert.deepEqual(world.texts(), ["1 old", "2 new"]);
   // A name that this page lets through, and the server refuses.
-  world.input({ type: "typed", id: "x", text: "/nick bad" });
+  world.input({ type: "typed", id: "x", line: read("/nick bad") });
   world.connection = null;
   world.model.name = "not a name";
   world.input({ type: "closed" });
@@ -165,12 +166,12 @@ test("another name is taken with what is on the screen, or the old one stays", (
   assert.deepEqual([world.model.link, world.model.known, noteOf(world).values.code], ["live", "guest:grace", "bad-name"]);
   world.connection.take = () => {};
   world.post("unsent");
-  world.input({ type: "typed", id: "y", text: "/nick other" });
+  world.input({ type: "typed", id: "y", line: read("/nick other") });
   assert.deepEqual([world.model.name, noteOf(world).key], ["grace", "changeNameWaits"], "its id would post it twice under another name");
 });
 
 test("a command whose answer was lost is not repeated, and its outcome is called unknown", () => {
-  const world = entered(["ada"]);
+  const world = entered("ada");
   world.settle();
   world.connection.take = () => {};
   world.post("/create dev");

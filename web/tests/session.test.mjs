@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { encode } from "../proto.js";
-import { deadline, hasOlder } from "../session.js";
+import { hasOlder } from "../past.js";
+import { deadline } from "../session.js";
 import { entered, json, randomOf, World } from "./world.mjs";
 
 test("a page with broken connections shows every message once and loses none of its own", () => {
@@ -24,7 +25,7 @@ test("a page with broken connections shows every message once and loses none of 
       else if (dice < 0.4) world.server.busy += 1;
       else if (dice < 0.75) world.deliver(Math.floor(random() * 400));
       else if (dice < 0.9) world.open();
-      else if (dice < 0.95) world.input({ type: "older" });
+      else if (dice < 0.95) world.input({ type: "older" }), world.answer();
       else (world.now += Math.floor(random() * 20_000)), world.input({ type: "tick" });
     }
     world.settle();
@@ -84,6 +85,7 @@ test("waits double from 250 ms to 15 s with jitter, and reset after five seconds
       waits.push((deadline(world.model) - world.now) / factor);
       world.now = deadline(world.model);
       world.input({ type: "tick" });
+      world.answer();
       assert.equal(world.model.link, "connecting");
     }
     assert.deepEqual(waits, [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000]);
@@ -92,6 +94,7 @@ test("waits double from 250 ms to 15 s with jitter, and reset after five seconds
     assert.equal(deadline(world.model) - world.now, 15_000 * factor, "let in, and out at once");
     world.now = deadline(world.model);
     world.input({ type: "tick" });
+    world.answer();
     world.settle();
     world.now += 5_000;
     world.cut();

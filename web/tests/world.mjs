@@ -1,5 +1,6 @@
 // A page, a server of a hundred lines and the wire between them, for tests.
 import assert from "node:assert/strict";
+import { read } from "../commands.js";
 import { Decoder, encode } from "../proto.js";
 import { begin, deadline, update } from "../session.js";
 
@@ -26,6 +27,7 @@ export class Server {
   roomsInPage = 1_000;
   topics = {};
   accounts = []; // names that are accounts
+  cookie = null; // the account that the browser is signed in as
   people = []; // rows of `who`
   common = null; // the last position in common with the journal of which it was restored
 
@@ -57,6 +59,7 @@ class Connection {
 
   constructor(server) {
     this.server = server;
+    this.account = server.cookie;
   }
 
   reply(header, keys, content = json("ok"), type = "text/json", encoding = "utf-8") {
@@ -82,8 +85,10 @@ class Connection {
       const end = entries?.length;
       switch (header.text("action")) {
         case "hello":
-          this.name = server.accounts.includes(header.text("as")) ? header.text("as") : `guest:${header.text("as")}`;
-          if (header.text("as").includes(" ")) this.refuse(header, "bad-name", "a name has no spaces");
+          this.name = this.account ?? `guest:${header.text("as") ?? "anon"}`;
+          if (this.account && ![null, this.account].includes(header.text("as"))) this.refuse(header, "name-set", "signed in as another");
+          else if (!this.account && server.accounts.includes(header.text("as"))) this.refuse(header, "sign-in-needed", "an account's");
+          else if (header.text("as")?.includes(" ")) this.refuse(header, "bad-name", "a name has no spaces");
           else this.reply(header, { name: this.name });
           break;
         case "who":
@@ -176,6 +181,8 @@ export class World {
   connection = null;
   connects = 0;
   ids = 0;
+  isAsked = false; // who the browser is signed in as
+  effects = []; // all but what is written
 
   constructor(random) {
     this.random = random;
@@ -186,6 +193,8 @@ export class World {
     for (const effect of update(this.model, input, this.now, this.random())) {
       if (effect.type === "connect") [this.connection, this.connects] = [new Connection(this.server), this.connects + 1];
       if (effect.type === "hang-up") this.connection = null;
+      if (effect.type === "ask-session") this.isAsked = true;
+      if (effect.type !== "write") this.effects.push(effect);
       if (effect.type === "write") this.connection?.take(effect.bytes);
     }
   }
@@ -194,9 +203,16 @@ export class World {
     this.input({ type: "opened" });
   }
 
+  /** The server says who the browser is signed in as. */
+  answer() {
+    if (!this.isAsked) return;
+    this.isAsked = false;
+    this.input({ type: "session", name: this.server.cookie });
+  }
+
   post(text) {
     this.ids += 1;
-    this.input({ type: "typed", id: `id-${this.ids}`, text });
+    this.input({ type: "typed", id: `id-${this.ids}`, line: read(text) });
   }
 
   /** Gives over at most `most` bytes of what the server wrote. */
@@ -217,6 +233,7 @@ export class World {
   /** Until nothing more happens, with a connection that holds. */
   settle() {
     for (let round = 0; round < 500; round += 1) {
+      this.answer();
       if (this.model.link === "connecting") this.open();
       const idle = this.connection && this.connection.toPage.length === 0 && this.model.link === "live";
       const due = deadline(this.model);
@@ -237,10 +254,13 @@ export class World {
   }
 }
 
-export function entered(accounts = []) {
+/** A guest `ada`, or the account of this name that the browser is signed in as. */
+export function entered(account = null) {
   const world = new World(() => 0.5);
-  world.server.accounts = accounts;
-  world.input({ type: "enter", name: "ada" });
+  world.server.cookie = account;
+  if (account) world.server.accounts = [account];
+  world.input({ type: "begin", name: account ? null : "ada" });
+  world.answer();
   world.open();
   return world;
 }

@@ -8,7 +8,7 @@ import { enter, isLive, screens, text } from "./screen.mjs";
 const [closed, open, modules, pictures] = process.argv.slice(2);
 const options = { viewport: { width: 1280, height: 800 }, ignoreHTTPSErrors: true, locale: "en-GB" };
 
-for (const [url, who, rule] of [[closed, "This server admits guests from its own machine only", "the server admits nobody"], [open, "Choose any name", "the server admits guests from everywhere"]]) {
+for (const [url, who, rule] of [[closed, "You need an account: this server admits no guests from here", "the server admits no guests"], [open, "Choose any name", "the server admits guests from everywhere"]]) {
   const { browser, person, seen, wrong } = await screens(url, modules);
   const page = await person("eve", options);
   await seen(page, "You come from another machine.");
@@ -21,8 +21,8 @@ for (const [url, who, rule] of [[closed, "This server admits guests from its own
     await enter(page, "eve");
     await isLive(page);
   } else {
-    assert.equal(await page.locator("#name").count(), 0, "nobody types a name for nothing");
-    await seen(page, page.getByRole("button", { name: "Check again" }));
+    assert.equal(await page.locator("#password").count(), 1, "nobody types a guest's name for nothing");
+    assert.equal(await page.getByRole("button", { name: "Guest" }).count(), 0);
   }
   const binh = await person("bình", { ...options, locale: "vi-VN", viewport: { width: 390, height: 844 }, colorScheme: "dark" });
   await seen(binh, "Bạn đến từ một máy khác.");

@@ -6,8 +6,10 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command};
 use std::sync::Arc;
@@ -37,7 +39,7 @@ fn the_pages_modules_pass_the_vectors_and_their_own_tests() {
     command.arg("--test");
     let tests = std::fs::read_dir(web().join("tests")).unwrap().map(|file| file.unwrap().path());
     let tests: Vec<PathBuf> = tests.filter(|path| path.to_str().unwrap().ends_with(".test.mjs")).collect();
-    assert_eq!(tests.len(), 5);
+    assert_eq!(tests.len(), 6);
     let output = command.args(tests).output().expect("node (20 or later) is there: `cargo xtask step tools`");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
@@ -49,12 +51,12 @@ struct Play {
 }
 
 impl Play {
-    fn start(script: &str, url: &str, more: &[&Path]) -> Play {
+    fn start(script: &str, url: &str, more: &[&OsStr]) -> Play {
         Play::start_with(node(), script, &[url], more)
     }
 
     /// With a command that runs Node.
-    fn start_with(mut command: Command, script: &str, urls: &[&str], more: &[&Path]) -> Play {
+    fn start_with(mut command: Command, script: &str, urls: &[&str], more: &[&OsStr]) -> Play {
         let modules = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
         assert!(
             modules.join("node_modules/playwright-core").is_dir(),
@@ -83,6 +85,23 @@ fn pictures() -> PathBuf {
     pictures
 }
 
+const PASSWORD: &str = "horse-battery";
+
+/// An action of the operator on the data folder's socket.
+fn operate(data: &Path, action: &str, keys: &[(&str, &str)]) {
+    let keys: Vec<(&str, String)> = keys.iter().map(|(key, value)| (*key, format!("{value:?}"))).collect();
+    let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let mut own = UnixStream::connect(data.join("admin.sock")).unwrap();
+    own.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (header, _) = exchange(&mut own, &request(action, &keys, ""));
+    assert_eq!(header["status"], "ok", "{action}: {header}");
+}
+
+fn add_account(data: &Path, name: &str, password: &str) {
+    operate(data, "account-add", &[("name", name)]);
+    operate(data, "password", &[("name", name), ("new", password)]);
+}
+
 #[test]
 fn two_browsers_see_every_message_once_over_a_server_restart() {
     let dir = folder();
@@ -91,7 +110,7 @@ fn two_browsers_see_every_message_once_over_a_server_restart() {
     let addr = server.addr.clone();
     say(&server, "before", 250);
     let pictures = pictures();
-    let mut play = Play::start("look.mjs", &format!("http://{addr}/"), &[&pictures]);
+    let mut play = Play::start("look.mjs", &format!("http://{addr}/"), &[pictures.as_os_str()]);
 
     play.comes_to("talked");
     let keys = |kind, encoding, length| {
@@ -156,10 +175,10 @@ fn two_browsers_see_every_message_once_over_a_server_restart() {
 fn rooms_people_commands_and_files_are_on_the_page() {
     let dir = folder();
     let data = dir.path().join("data");
-    let server = Server::start_trusting(&data);
-    let mut add = harness::vang();
-    assert!(add.args(["admin", "account", "add", "ada", "--data"]).arg(&data).status().unwrap().success());
-    let mut play = Play::start("rooms.mjs", &format!("http://{}/", server.addr), &[&pictures()]);
+    let server = Server::start(&data);
+    add_account(&data, "ada", PASSWORD);
+    let (url, pictures) = (format!("http://{}/", server.addr), pictures());
+    let mut play = Play::start("rooms.mjs", &url, &[pictures.as_os_str(), PASSWORD.as_ref()]);
 
     play.comes_to("in lab");
     let svg = r#"<svg xmlns="http://www.w3.org/2000/svg"><script>window.hacked = true</script></svg>"#;
@@ -184,6 +203,26 @@ fn rooms_people_commands_and_files_are_on_the_page() {
     }
     drop(play.stdin);
     assert_eq!(play.tail.wait().code(), Some(0));
+}
+
+#[test]
+fn somebody_signs_in_and_is_signed_out_in_all_tabs() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let server = Server::start_trusting(&data);
+    add_account(&data, "ada", PASSWORD);
+    let (url, pictures) = (format!("http://{}/", server.addr), pictures());
+    let more = [pictures.as_os_str(), "ada".as_ref(), PASSWORD.as_ref()];
+    let mut play = Play::start("sign-in.mjs", &url, &more);
+    play.comes_to("in two tabs");
+    play.go();
+    play.comes_to("disable");
+    operate(&data, "account-disable", &[("name", "ada")]);
+    play.go();
+    play.comes_to("well");
+    drop(play.stdin);
+    assert_eq!(play.tail.wait().code(), Some(0));
+    assert!(!server.log().contains(PASSWORD));
 }
 
 #[test]
@@ -251,7 +290,7 @@ fn a_browser_from_elsewhere_reads_what_the_warning_meant_and_what_is_admitted() 
     for key in ["NODE_PATH", "NODE_OPTIONS"] {
         node.env_remove(key);
     }
-    let mut play = Play::start_with(node, "elsewhere.mjs", &urls, &[&pictures()]);
+    let mut play = Play::start_with(node, "elsewhere.mjs", &urls, &[pictures().as_os_str()]);
     play.comes_to("well");
     drop(play.stdin);
     assert_eq!(play.tail.wait().code(), Some(0));
@@ -264,8 +303,8 @@ fn chromium_takes_no_line_of_a_spare_connection_for_an_answer() {
     let server = Server::start_with(&dir.path().join("data"), "127.0.0.1:0", &first_byte);
     // Between them: shows that Chromium had the connection, and got the line on it.
     let spare = SpareConnections::before(&server);
-    let mut play =
-        Play::start("preconnect.mjs", &format!("http://{}/", spare.addr), &[&dir.path().join("profile")]);
+    let (url, profile) = (format!("http://{}/", spare.addr), dir.path().join("profile"));
+    let mut play = Play::start("preconnect.mjs", &url, &[profile.as_os_str()]);
     play.comes_to("connected");
     let line = spare.next();
     assert!(line.starts_with("HTTP/1.1 408 -- nothing came for 300 ms. To chat here"), "{line}");

@@ -1,15 +1,15 @@
 // Rooms, people, commands, links, pictures and files, on a desk in English and on a phone in Vietnamese at night.
 //
-//     node rooms.mjs URL NODE_MODULES PICTURES
+//     node rooms.mjs URL NODE_MODULES PICTURES PASSWORD
 //
-// The server trusts this machine: ada is an account. At `in lab` the test sends files there, whose contents come back.
+// ada is an account with the password of the last argument. At `in lab` the test sends files there, whose contents come back.
 
 import { createInterface } from "node:readline";
 import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
-import { enter, isAtEnd, isLive, say, screens, shown, text, until } from "./screen.mjs";
+import { enter, isAtEnd, isLive, say, screens, shown, signIn, text, until } from "./screen.mjs";
 
-const [url, modules, pictures] = process.argv.slice(2);
+const [url, modules, pictures, password] = process.argv.slice(2);
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const act = async (name) => (console.log(name), (await lines.next()).value);
 const { browser, person, seen, wrong } = await screens(url, modules);
@@ -23,7 +23,7 @@ await seen(ada, "You are on the server's own machine.");
 await seen(binh, "Bạn đang ở trên chính máy chủ.");
 await picture(ada, "first-page");
 await picture(binh, "first-page-phone");
-await Promise.all([enter(ada, "ada"), enter(binh, "Bình")]);
+await Promise.all([signIn(ada, "ada", password), enter(binh, "Bình")]);
 await Promise.all([isLive(ada), isLive(binh)]);
 
 // A wide screen shows who is here; a phone shows it on request.

@@ -14,6 +14,14 @@ export const enter = async (page, name) => {
   await page.fill("#name", name);
   await page.keyboard.press("Enter");
 };
+/** From the start view, or the form with a name and a password. */
+export const signIn = async (page, name, password) => {
+  if (!(await page.locator("#password").count())) await page.locator(".ways [value=account]").click();
+  await page.locator("#password").waitFor(); // until then the guest's field has the name
+  await page.fill("#name", name);
+  await page.fill("#password", password);
+  await page.keyboard.press("Enter");
+};
 export const say = async (page, text) => {
   await page.fill("#text", text);
   await page.locator(".composer button").click();
@@ -28,7 +36,7 @@ export async function screens(url, modules) {
   const browser = await launch(modules);
   const blank = await (await browser.newContext()).newPage(); // decodes pictures; loads nothing
   const wrong = []; // what no page may say
-  const server = { isDown: false }; // then a browser complains of the server, rightly
+  const server = { isDown: false, refuses: false }; // then a browser complains of the server, rightly
 
   /** A page of one person; from here on everything that goes wrong on it is known. */
   async function person(name, options) {
@@ -39,10 +47,11 @@ export async function screens(url, modules) {
     const note = (what) => wrong.push(`${name}: ${what}`);
     const ours = [url, "data:", `blob:${new URL(url).origin}/`];
     page.on("pageerror", (error) => note(error.stack));
-    page.on("requestfailed", (request) => note(`${request.url()} ${request.failure().errorText}`));
+    page.on("requestfailed", (request) => (server.isDown && request.url() === `${url}session`) || note(`${request.url()} ${request.failure().errorText}`));
     page.on("request", (request) => ours.some((start) => request.url().startsWith(start)) || note(`asked ${request.url()}`));
     page.on("console", (message) => {
-      const ofServer = server.isDown && /^WebSocket connection to '.*\/ws' failed/.test(message.text());
+      const isDown = server.isDown && /^WebSocket connection to '.*\/ws' failed|^Failed to load resource: net::/.test(message.text());
+      const ofServer = isDown || (server.refuses && /^Failed to load resource: .* status of (401|403)/.test(message.text()));
       if (["error", "warning"].includes(message.type()) && !ofServer) note(message.text());
     });
     await page.goto(url);

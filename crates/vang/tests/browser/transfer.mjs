@@ -19,7 +19,7 @@ let go;
 const counted = new Promise((done) => (go = done));
 const early = [];
 const context = await browser.newContext({ locale: "en-GB" });
-await context.route("**/later.js", async (route) => {
+await context.route(/later\.js$/, async (route) => {
   if (!(await page.locator(".log .message").count())) early.push(route.request().url());
   await counted;
   await route.continue();
