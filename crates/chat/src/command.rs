@@ -28,7 +28,7 @@ impl Command {
         }
     }
 
-    /// Who wants it. `None`: the server itself, or somebody who has no account yet.
+    /// The principal that asks for it. `None`: the server itself, or a person without an account.
     pub fn by(&self) -> Option<Principal> {
         match *self {
             Command::Order(_)

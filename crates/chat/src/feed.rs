@@ -130,7 +130,7 @@ pub struct Place {
     pub n: u64,
     /// The feed's newest entry before this one.
     pub before: Seq,
-    /// Of a room: its access at this entry. Of others: who reads them is fixed.
+    /// In a room: the room's access at this entry. In other feeds: without meaning, as their readers are fixed.
     pub access: Access,
 }
 

@@ -19,7 +19,7 @@ pub enum InvitationCommand {
     Create { invitation: Box<NewInvitation>, by: Principal },
     /// Nobody can use it any more.
     Withdraw { id: InvitationId, by: Principal },
-    /// Somebody who has the code makes an account, whose name is the payload; or says that the account of a link is theirs.
+    /// The code is used: it makes an account, whose name is the payload. The code of a link makes none: its account exists.
     Accept { key: TokenKey, name: Option<Box<Name>> },
 }
 

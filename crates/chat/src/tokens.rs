@@ -99,7 +99,7 @@ impl TokenRow {
     }
 }
 
-/// A token in force, as somebody sees it who has it or owns it.
+/// A valid token, as its holder and its owner see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token<'a> {
     pub id: TokenId,

@@ -39,7 +39,7 @@ pub(crate) enum Continuation {
         asker: Asker,
         command: CredentialCommand,
     },
-    /// The password of somebody who has a code is looked at.
+    /// A verifier of a new account's password is made; the account comes with a code.
     Accept {
         asker: Asker,
         key: TokenKey,

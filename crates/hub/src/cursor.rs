@@ -149,7 +149,7 @@ impl Cursor {
                     let grown = self.grown.iter().filter_map(|Reverse((.., at))| feeds.get(*at as usize));
                     let after = grown.map(|followed| (followed.feed, seq.max(followed.from)));
                     let mut after: Vec<(Feed, Seq)> = after.collect();
-                    // The disk gives an entry of several feeds in this order, and the first is the one that is told.
+                    // An entry in several feeds is sent once, in the first of them by this order; the disk reads in the same order.
                     after.sort_unstable_by_key(|(feed, _)| self::rank(*feed));
                     return Next::Disk(after);
                 }

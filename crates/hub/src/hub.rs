@@ -147,7 +147,7 @@ pub struct Hub {
     devices: Devices,
     /// Payloads that are being erased.
     erasing: usize,
-    /// The time by the driver's clock, as it was told last.
+    /// The newest time that the driver's clock gave.
     wall: Time,
     /// What waits for something that happens elsewhere, as a read, and what is done then.
     elsewhere: HashMap<u64, Continuation>,

@@ -103,7 +103,7 @@ pub(crate) struct InvitationListArgs {
     json: bool,
 }
 
-fn role() -> impl TypedValueParser<Value = Role> {
+pub(crate) fn role() -> impl TypedValueParser<Value = Role> {
     let words = PossibleValuesParser::new(Role::ALL.iter().map(|role| role.as_str()));
     words.map(|word| Role::named(&word).expect("one of the words"))
 }

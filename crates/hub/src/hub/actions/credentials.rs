@@ -43,20 +43,33 @@ impl Hub {
             }
         };
         let keep = self.token_of(asker.session);
+        let job = self.new_password_job(asker, account, check, new);
+        let command = CredentialCommand::SetPassword { who: account, keep, by: *who };
+        self.ask_secrets(job, Continuation::Password { asker: asker.clone(), command });
+        Ok(())
+    }
+
+    /// The job that makes a verifier of the new password of `account`, after `check`.
+    pub(in crate::hub) fn new_password_job(
+        &self,
+        asker: &Asker,
+        account: AccountId,
+        check: Option<SecretCheck>,
+        new: Secret,
+    ) -> SecretJob {
         let shown = self.book.speaker(&Principal::Account(account), None).to_string();
-        let job = SecretJob {
+        let name = self.names.key(&shown);
+        let session = asker.session;
+        SecretJob {
             id: 0,
-            session: asker.session,
+            session,
             account: Some(account),
-            name: self.names.key(&shown),
+            name,
             shown,
             check,
             make: Some(new),
             device: None,
-        };
-        let command = CredentialCommand::SetPassword { who: account, keep, by: *who };
-        self.ask_secrets(job, Continuation::Password { asker: asker.clone(), command });
-        Ok(())
+        }
     }
 
     /// A verifier of the new password was made.
@@ -107,7 +120,7 @@ impl Hub {
             Some(days @ 1..=36_500) => Some(Time(self.time().0 + days * DAY_MS)),
             Some(days) => {
                 let detail =
-                    format!("{days} days; a token is for 1 to 36500 days, or without 'days' for ever");
+                    format!("{days} days; a token ends after 1 to 36500 days, and never without 'days'");
                 return Err(ErrorReply::new(Code::BadRequest, detail).with("key", "days"));
             }
         };

@@ -203,17 +203,7 @@ impl Hub {
     pub(in crate::hub) fn set_first_password(&mut self, asker: &Asker, account: AccountId) {
         let Some(Made::Accept { new, .. }) = asker.made.as_deref() else { return };
         let by = Principal::Account(account);
-        let shown = self.book.speaker(&by, None).to_string();
-        let job = SecretJob {
-            id: 0,
-            session: asker.session,
-            account: Some(account),
-            name: self.names.key(&shown),
-            shown,
-            check: None,
-            make: Some(new.clone()),
-            device: None,
-        };
+        let job = self.new_password_job(asker, account, None, new.clone());
         let command = CredentialCommand::SetPassword { who: account, keep: None, by };
         self.ask_secrets(job, Continuation::Password { asker: asker.clone(), command });
     }

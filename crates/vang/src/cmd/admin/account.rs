@@ -1,6 +1,5 @@
 //! `vang admin account`: accounts, their passwords and roles.
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use vang_proto::Secret;
 use vang_proto::terminal::harmless_line;
@@ -8,7 +7,7 @@ use vang_proto::vang::{Action, Reply, Role};
 
 use super::operator::{as_operator, ask_operator};
 use crate::args::{DataArgs, about};
-use crate::cmd::invite::show_code;
+use crate::cmd::invite::{role, show_code};
 use crate::say::{CommandError, print_line};
 use crate::secret_input::PasswordSource;
 use crate::shell::quoted;
@@ -141,11 +140,6 @@ enum AccountCommand {
         #[command(flatten)]
         data: DataArgs,
     },
-}
-
-fn role() -> impl TypedValueParser<Value = Role> {
-    let words = PossibleValuesParser::new(Role::ALL.iter().map(|role| role.as_str()));
-    words.map(|word| Role::named(&word).expect("one of the words"))
 }
 
 pub(super) fn run(args: AccountArgs) -> anyhow::Result<()> {
