@@ -19,6 +19,7 @@ mod words; // events as lines
 mod answers; // lists and topics as lines
 mod past; // the last messages of a room
 mod pages; // answers in pages
+mod help; // what can be typed
 
 use std::collections::VecDeque;
 
@@ -32,7 +33,7 @@ use crate::limits::{
 use crate::secret::TOKEN_PREFIX;
 use crate::terminal::{harmless, indented};
 use crate::vang::{
-    ACTIONS, Action, Code, Event, EventMessage, FollowFrom, Following, Hello, Incoming, Reply, RequestWriter,
+    Action, Code, Event, EventMessage, FollowFrom, Following, Hello, Incoming, Reply, RequestWriter,
     RoomEvent, Sent, SignedIn, incoming,
 };
 use crate::{Decoder, Limits, Secret};
@@ -47,16 +48,6 @@ const BAD_NAMES_MAX: u8 = 5;
 
 /// The room that everybody begins in.
 const FIRST_ROOM: &str = "general";
-
-/// What can be typed beside the forms of the table of actions.
-const OTHER_FORMS: &[(&str, &str)] = &[
-    ("/topic", "Show the topic"),
-    ("/topic -", "Remove the topic"),
-    ("/history [N]", "Show the last messages"),
-    ("/nick NAME", "Change your name, before your first message"),
-    ("/help", "Show this"),
-    ("/quit", "End the connection"),
-];
 
 pub struct TypedLines {
     line_max: usize,
@@ -123,6 +114,8 @@ enum Asked {
     Page(Pages),
     /// Nothing: a line of our own that waits for what was asked before it.
     Own(String),
+    /// Nothing: the lines of `/help`.
+    Help,
 }
 
 impl TypedLines {
@@ -227,7 +220,7 @@ impl TypedLines {
             Asked::Who { room } => room.len(),
             Asked::Nick { before } | Asked::SignIn { before } => before.as_ref().map_or(0, String::len),
             Asked::Page(pages) => pages.held_bytes(),
-            Asked::Name | Asked::Follow | Asked::Say | Asked::SetTopic => 0,
+            Asked::Name | Asked::Follow | Asked::Say | Asked::SetTopic | Asked::Help => 0,
         });
         let pages = self.pages.as_ref().map_or(0, Pages::held_bytes);
         let asked = lens.map(|len| len + size_of::<Asked>()).sum::<usize>() + pages;
@@ -409,13 +402,7 @@ impl TypedLines {
     }
 
     fn help(&mut self) {
-        let message =
-            "type a message and press Enter: it goes to the room joined last; to begin with /, type //";
-        self.say(message.to_owned());
-        let forms = ACTIONS.iter().filter_map(|info| Some((info.typed?, info.about)));
-        for (form, about) in forms.chain(OTHER_FORMS.iter().copied()) {
-            self.say(format!("{form:<14}{about}"));
-        }
+        self.asked.push_back(Asked::Help);
     }
 
     fn name(&mut self, name: &str) {
@@ -499,9 +486,12 @@ impl TypedLines {
 
     /// Shows our own lines that waited for answers which have come.
     fn flush_own(&mut self) {
-        while let Some(Asked::Own(_)) = self.asked.front() {
-            let Some(Asked::Own(line)) = self.asked.pop_front() else { break };
-            self.show(&format!("-- {line}"));
+        while matches!(self.asked.front(), Some(Asked::Own(_) | Asked::Help)) {
+            match self.asked.pop_front() {
+                Some(Asked::Own(line)) => self.show(&format!("-- {line}")),
+                Some(Asked::Help) => self.text.extend_from_slice(help::text(self.line_end).as_bytes()),
+                _ => break,
+            }
         }
     }
 
@@ -602,7 +592,7 @@ impl TypedLines {
                     self.show(&line);
                 }
             }
-            Some(Asked::Own(_)) | None => {}
+            Some(Asked::Own(_) | Asked::Help) | None => {}
         }
         self.flush_own();
     }
