@@ -33,7 +33,7 @@ start 127.0.0.1:7001 --data ./strict --rooms-by admins --trust local
 for name in ada bob; do
     command vang admin account add $name --data ./chat
     command vang admin account add $name --data ./strict
-done > /dev/null
+done > /dev/null 2>&1
 command vang create cellar --private --as ada --data ./chat > /dev/null
 mkdir clone && echo 'their project' > clone/README.md
 ";

@@ -290,7 +290,7 @@ fn the_operator_gets_in_when_the_server_is_full() {
     let mut add = vang();
     add.args(["admin", "account", "add", "ada", "--data"]).arg(&data);
     let added = add.output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&added.stdout), "ada\n", "{added:?}");
+    assert!(added.status.success() && added.stdout.starts_with(b"vang_invite_"), "{added:?}");
     witness.is_served();
 }
 

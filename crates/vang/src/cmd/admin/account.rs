@@ -1,7 +1,6 @@
 //! `vang admin account`: accounts, their passwords and roles.
 
 use clap::{Args, Subcommand};
-use vang_proto::Secret;
 use vang_proto::terminal::harmless_line;
 use vang_proto::vang::{Action, Reply, Role};
 
@@ -14,8 +13,8 @@ use crate::shell::quoted;
 
 const EXAMPLES: &str = "\
 Examples:
-  vang admin account add ada
-  vang admin account link ada            a code with which its owner sets the password
+  vang admin account add ada             a new account, and a code with which its owner sets the password
+  vang admin account link ada            another code, also for a forgotten password
   vang admin account password ada        asks for the password that it gets
   vang admin account disable ada         sign it out everywhere; nobody can use it
   vang admin account role ada admin";
@@ -30,13 +29,14 @@ pub(super) struct AccountArgs {
 
 const ADD_EXAMPLES: &str = "\
 Examples:
-  vang admin account add ada
+  vang admin account add ada > code
   vang admin account add ada --data ./chat
   vang admin account add ada --password-stdin < password";
 
 const ADD_AFTER: &str = "\
-Its owner gets a password with the code of: vang admin account link NAME. Without one the account can be used on the data folder's \
-own socket (--data DIR), and with tokens: vang admin token create.";
+A code is printed alone on stdout. With it the owner of the account sets a password, once and within a day: vang accept. Another one: \
+vang admin account link NAME. Without a password the account can be used on the data folder's own socket (--data DIR), and with \
+tokens: vang admin token create.";
 
 const PASSWORD_EXAMPLES: &str = "\
 Examples:
@@ -75,9 +75,13 @@ enum AccountCommand {
         /// Name of the new account
         name: String,
 
-        /// Set the password in the first line of stdin
+        /// Set the password in the first line of stdin; no code is made
         #[arg(long)]
         password_stdin: bool,
+
+        /// One JSON object instead of the code alone: `code`, `id`
+        #[arg(long, conflicts_with = "password_stdin")]
+        json: bool,
 
         #[command(flatten)]
         data: DataArgs,
@@ -144,21 +148,45 @@ enum AccountCommand {
 
 pub(super) fn run(args: AccountArgs) -> anyhow::Result<()> {
     let reply = match args.command {
-        AccountCommand::Add { name, password_stdin: false, data } => {
-            let command = format!("account add {}", quoted(&name));
-            ask_operator(data, &command, &Action::AddAccount { name })
+        AccountCommand::Add { name, password_stdin: false, json, data } => {
+            let reply = add(
+                &name,
+                data,
+                "",
+                Second {
+                    action: link(&name, None),
+                    failed: "no code for its owner was made",
+                    again: format!("make one: vang admin account link {}", quoted(&name)),
+                },
+            )?;
+            return show_code(
+                &reply,
+                json,
+                &format!("the owner of {name} sets a password with it: vang accept"),
+            );
         }
-        AccountCommand::Add { name, password_stdin: true, data } => {
+        AccountCommand::Add { name, password_stdin: true, data, .. } => {
             // Before anything is asked: a wrong one adds no account.
-            let password = PasswordSource::Stdin.new_password()?;
-            add_with_password(&name, &password, data)
+            let new = PasswordSource::Stdin.new_password()?;
+            add(
+                &name,
+                data,
+                " --password-stdin",
+                Second {
+                    action: Action::SetPassword { new, old: None, name: Some(name.clone()) },
+                    failed: "its password was not set",
+                    again: format!("set it: vang admin account password {}", quoted(&name)),
+                },
+            )
         }
         AccountCommand::Link { name, days, json, data } => {
             let command = format!("account link {}", quoted(&name));
-            let link =
-                Action::Invite { title: None, uses: None, days, room: None, role: None, name: Some(name) };
-            let reply = ask_operator(data, &command, &link)?;
-            return show_code(&reply, json, "the owner of the account sets a password with it: vang accept");
+            let reply = ask_operator(data, &command, &link(&name, days))?;
+            return show_code(
+                &reply,
+                json,
+                &format!("the owner of {name} sets a password with it: vang accept"),
+            );
         }
         AccountCommand::Password { name, password_stdin, data } => {
             let command = format!("account password {}", quoted(&name));
@@ -181,20 +209,28 @@ pub(super) fn run(args: AccountArgs) -> anyhow::Result<()> {
     Ok(print_line(&harmless_line(&reply.text))?)
 }
 
-/// Two requests: an account can exist without a password, so the second one can be repeated alone.
-fn add_with_password(name: &str, password: &Secret, data: DataArgs) -> anyhow::Result<Reply> {
-    let command = format!("account add {} --password-stdin", quoted(name));
+/// With its code the owner sets the password.
+fn link(name: &str, days: Option<u64>) -> Action {
+    Action::Invite { title: None, uses: None, days, room: None, role: None, name: Some(name.to_owned()) }
+}
+
+/// What a new account is given.
+struct Second {
+    action: Action,
+    /// What is said if the server refuses it.
+    failed: &'static str,
+    again: String,
+}
+
+/// Two requests: an account can exist without a password, so the second one can be repeated alone. The reply is the second one's.
+fn add(name: &str, data: DataArgs, flags: &str, second: Second) -> anyhow::Result<Reply> {
+    let command = format!("account add {}{flags}", quoted(name));
     as_operator(data, &command, |connection, deadline| {
         let add = Action::AddAccount { name: name.to_owned() };
-        let added = connection.ask(None, &add, deadline).map_err(CommandError::from)?;
-        let set = Action::SetPassword { new: password.clone(), old: None, name: Some(name.to_owned()) };
-        match connection.ask(None, &set, deadline) {
-            Ok(_) => Ok(added),
-            Err(fault) => {
-                let what = format!("the account '{name}' was added, but its password was not set: {fault}");
-                let again = format!("set it: vang admin account password {}", quoted(name));
-                Err(CommandError::new(what).advise(again).into())
-            }
-        }
+        connection.ask(None, &add, deadline).map_err(CommandError::from)?;
+        connection.ask(None, &second.action, deadline).map_err(|fault| {
+            let what = format!("the account '{name}' was added, but {}: {fault}", second.failed);
+            CommandError::new(what).advise(second.again.clone()).into()
+        })
     })
 }
