@@ -140,6 +140,9 @@ pub(crate) struct AccountRow {
     pub(crate) role: u8,
     #[n(5)]
     pub(crate) status: u8,
+    /// The entry of its first sign-in.
+    #[n(6)]
+    pub(crate) entered: Option<Seq>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -167,6 +170,7 @@ impl Accounts {
             password: None,
             role: role.number(),
             status: AccountStatus::default().number(),
+            entered: None,
         });
     }
 
@@ -222,6 +226,17 @@ impl Accounts {
 
     pub(crate) fn set_password(&mut self, who: AccountId, verifier: Seq) {
         self.change(who, |row| row.password = Some(verifier));
+    }
+
+    /// Has it signed in before?
+    pub(crate) fn has_entered(&self, who: AccountId) -> bool {
+        self.by_id.get(&who).is_some_and(|row| row.entered.is_some())
+    }
+
+    pub(crate) fn enter(&mut self, who: AccountId, at: Seq) {
+        if !self.has_entered(who) {
+            self.change(who, |row| row.entered = Some(at));
+        }
     }
 
     /// Can `who` do this on the server? `with`: the account that it is done to.

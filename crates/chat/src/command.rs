@@ -23,7 +23,7 @@ impl Command {
         match self {
             Command::Order(_) | Command::Account(_) | Command::Credential(_) | Command::Invitation(_) => None,
             Command::Room(command) => command.room(),
-            Command::Member(command) => Some(command.room()),
+            Command::Member(command) => command.room(),
             Command::Message(command) => Some(command.room()),
         }
     }
@@ -50,7 +50,9 @@ impl Command {
             | Command::Room(RoomCommand::Create { by, .. } | RoomCommand::SetTopic { by, .. })
             | Command::Member(MemberCommand::Join { by, .. })
             | Command::Message(MessageCommand::Send { from: by, .. }) => Some(by),
-            Command::Member(MemberCommand::Leave { who, .. }) => Some(Principal::Account(who)),
+            Command::Member(MemberCommand::Leave { who, .. } | MemberCommand::Enter { who, .. }) => {
+                Some(Principal::Account(who))
+            }
         }
     }
 }

@@ -23,6 +23,9 @@ const ROOM: u64 = 0;
 const ACCOUNT: u64 = 1;
 const SERVER: u64 = 2;
 
+/// `FeedKey::Rooms`.
+const ROOMS: u64 = 1;
+
 /// No id is so large that this saturates; what a damaged disk says may be.
 fn sorted(id: u64, sort: u64) -> u64 {
     id.saturating_mul(SORTS).saturating_add(sort)
@@ -106,6 +109,8 @@ fn check(power: ServerPower, who: &Principal, is_itself: bool) -> Result<(), Ref
 pub enum FeedKey {
     /// A room: in an account's feed whether the account is in it, in the server's feed that it is there.
     Room(RoomId),
+    /// Several rooms at once, which are not named: the account is in others than before.
+    Rooms,
 }
 
 impl FeedKey {
@@ -113,12 +118,16 @@ impl FeedKey {
     pub fn number(self) -> u64 {
         match self {
             FeedKey::Room(room) => sorted(room.0, ROOM),
+            FeedKey::Rooms => ROOMS,
         }
     }
 
     /// `None`: a newer program's.
     pub fn from_number(number: u64) -> Option<FeedKey> {
-        number.is_multiple_of(SORTS).then_some(FeedKey::Room(RoomId(number / SORTS)))
+        match number {
+            ROOMS => Some(FeedKey::Rooms),
+            _ => number.is_multiple_of(SORTS).then_some(FeedKey::Room(RoomId(number / SORTS))),
+        }
     }
 }
 
@@ -152,6 +161,7 @@ mod tests {
             assert_eq!(Feed::from_number(number), None, "{number}");
         }
         assert_eq!(FeedKey::from_number(FeedKey::Room(RoomId(9)).number()), Some(FeedKey::Room(RoomId(9))));
+        assert_eq!(FeedKey::from_number(FeedKey::Rooms.number()), Some(FeedKey::Rooms));
         assert_eq!(FeedKey::from_number(37), None);
     }
 }

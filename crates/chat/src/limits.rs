@@ -30,6 +30,9 @@ pub const DEVICES_PER_ACCOUNT_MAX: usize = 100;
 /// Rooms to which a token can be limited.
 pub const ROOMS_PER_TOKEN_MAX: usize = 8;
 
+/// Rooms that a new account becomes a member of.
+pub const DEFAULT_ROOMS_MAX: usize = 16;
+
 /// Invitations that can be used, in all.
 pub const INVITATIONS_MAX: usize = 1_000;
 

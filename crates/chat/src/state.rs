@@ -204,6 +204,11 @@ impl State {
         self.accounts.status(who)
     }
 
+    /// Has an account signed in before?
+    pub fn has_entered(&self, who: AccountId) -> bool {
+        self.accounts.has_entered(who)
+    }
+
     /// The entry whose payload is the verifier of an account's password. `None`: it has no password.
     pub fn password(&self, who: AccountId) -> Option<Seq> {
         self.accounts.password(who)

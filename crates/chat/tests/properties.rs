@@ -42,6 +42,7 @@ enum Ask {
     Create(u8, Access, Who, RoomsBy, Option<u64>),
     Join(u8, u8, Who),
     Leave(u8, u8),
+    Enter(u8, u8, u8),
     Topic(u8, Who),
     Send(u8, Who, Option<(u8, u8)>),
     Tick,
@@ -159,6 +160,10 @@ fn command(state: &State, ask: &Ask) -> Command {
         Ask::Leave(of, who) => {
             MemberCommand::Leave { room: room(state, of), who: account(state, who) }.into()
         }
+        Ask::Enter(who, number, other) => {
+            let rooms = [number, other, number].map(|of| room(state, of)).to_vec();
+            MemberCommand::Enter { who: account(state, who), rooms }.into()
+        }
         Ask::Topic(of, by) => {
             RoomCommand::SetTopic { room: room(state, of), by: principal(state, by) }.into()
         }
@@ -235,6 +240,7 @@ generated! {
     Command::Room(RoomCommand::SetTopic { .. }) => Ask::Topic(..),
     Command::Member(MemberCommand::Join { .. }) => Ask::Join(..),
     Command::Member(MemberCommand::Leave { .. }) => Ask::Leave(..),
+    Command::Member(MemberCommand::Enter { .. }) => Ask::Enter(..),
     Command::Message(MessageCommand::Send { .. }) => Ask::Send(..),
 }
 
@@ -333,6 +339,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         3 => (0..8_u8, access, who(), rooms_by, prop::option::of(0..4_u64)).prop_map(|(name, access, by, rooms_by, most)| Ask::Create(name, access, by, rooms_by, most)),
         8 => (0..4_u8, 0..4_u8, who()).prop_map(|(room, who, by)| Ask::Join(room, who, by)),
         4 => (0..4_u8, 0..4_u8).prop_map(|(room, who)| Ask::Leave(room, who)),
+        3 => (0..4_u8, 0..4_u8, 0..4_u8).prop_map(|(who, room, other)| Ask::Enter(who, room, other)),
         3 => (0..4_u8, who()).prop_map(|(room, by)| Ask::Topic(room, by)),
         16 => (0..4_u8, who(), id).prop_map(|(room, from, id)| Ask::Send(room, from, id)),
         1 => Just(Ask::Tick),
@@ -467,6 +474,7 @@ proptest! {
                 command,
                 Command::Account(AccountCommand::SetRole { .. } | AccountCommand::SetStatus { .. })
                     | Command::Credential(CredentialCommand::EndTokens { .. })
+                    | Command::Member(MemberCommand::Enter { .. })
             ) || matches!(
                 outcome.as_ref().map(|outcome| events(outcome).next()),
                 Ok(Some(Event::Invitation(InvitationEvent::AcceptedBefore { .. })))

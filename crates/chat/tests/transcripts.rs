@@ -267,6 +267,10 @@ impl Story {
                 MemberCommand::Join { room: self.room(room), who: account(who), by }.into()
             }
             ["leave", room] => MemberCommand::Leave { room: self.room(room), who: account(speaker) }.into(),
+            ["enter", ref rooms @ ..] => {
+                let rooms = rooms.iter().map(|room| self.room(room)).collect();
+                MemberCommand::Enter { who: account(speaker), rooms }.into()
+            }
             ["topic", room] => RoomCommand::SetTopic { room: self.room(room), by }.into(),
             ["say", room] => MessageCommand::Send { room: self.room(room), from: by, id: None }.into(),
             ["say", room, id] => {
@@ -366,6 +370,14 @@ impl Story {
                 let who = self.who(&Principal::Account(who));
                 self.shown.push((room, seq, Shown::Other(format!("-{who}"))));
                 format!("member-left {} {who}", self.room_name(room))
+            }
+            Event::Member(MemberEvent::Entered { who, ref rooms }) => {
+                let who = self.who(&Principal::Account(who));
+                for room in rooms {
+                    self.shown.push((*room, seq, Shown::Other(format!("+{who}"))));
+                }
+                let rooms: String = rooms.iter().map(|room| format!(" {}", self.room_name(*room))).collect();
+                format!("entered {who}{rooms}")
             }
             Event::Message(MessageEvent::Sent { room, n, from, .. }) => {
                 self.shown.push((room, seq, Shown::Message(n)));

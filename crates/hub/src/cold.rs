@@ -76,12 +76,16 @@ impl ColdEvent {
     }
 }
 
+/// Of an event about several rooms, which names none. No room has this id: it is no entry.
+const NO_ROOM: RoomId = RoomId(0);
+
 /// The room that an event in a feed names, whose place there has this number.
 pub(crate) fn room_of(feed: Feed, n: u64) -> Option<RoomId> {
     match feed {
         Feed::Room(room) => Some(room),
         Feed::Account(_) | Feed::Server => match FeedKey::from_number(n)? {
             FeedKey::Room(room) => Some(room),
+            FeedKey::Rooms => Some(NO_ROOM),
         },
     }
 }

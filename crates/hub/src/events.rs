@@ -95,6 +95,9 @@ impl Effects {
             Event::Member(MemberEvent::Left { room, who, .. }) => {
                 Effects::answered(Answer::RoomChanged(room)).shows(Kind::Left, Principal::Account(who))
             }
+            Event::Member(MemberEvent::Entered { who, .. }) => {
+                Effects::answered(Answer::Done).shows(Kind::Joined, Principal::Account(who))
+            }
             Event::Message(MessageEvent::Sent { room, n, from, .. }) => {
                 Effects::answered(Answer::Sent { room, n, seq }).shows(Kind::Message, from)
             }

@@ -10,7 +10,7 @@ mod following; // what a session that follows rooms is given next
 mod jobs; // questions to the disk, and what is done with the answers
 mod snapshots; // the state for the next start, written between other work
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use slab::Slab;
@@ -114,6 +114,9 @@ pub struct Hub {
     inline_max: u64,
     rooms_by: RoomsBy,
     rooms_per_account: u64,
+    default_rooms: Vec<String>,
+    /// Accounts whose first sign-in waits to be written.
+    entering: HashSet<AccountId>,
     guests: Scope,
     trust: Trust,
     state: State,
@@ -189,6 +192,8 @@ impl Hub {
             inline_max: INLINE_BYTES_MAX,
             rooms_by: RoomsBy::default(),
             rooms_per_account: ROOMS_PER_ACCOUNT,
+            default_rooms: Vec::new(),
+            entering: HashSet::new(),
             guests: Scope::default(),
             trust: Trust::default(),
             state: recovered.state,
@@ -251,6 +256,11 @@ impl Hub {
     /// Sets who can create rooms.
     pub fn set_rooms_by(&mut self, rooms_by: RoomsBy) {
         self.rooms_by = rooms_by;
+    }
+
+    /// Sets of which rooms a new account becomes a member, by their names.
+    pub fn set_default_rooms(&mut self, rooms: &[String]) {
+        self.default_rooms = rooms.to_vec();
     }
 
     /// Sets how many rooms one account can make.

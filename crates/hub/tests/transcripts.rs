@@ -170,6 +170,10 @@ impl Story {
                 ["time", ms] => self.now += ms.parse::<u64>().unwrap(),
                 ["rooms-by", "admins"] => self.hub.set_rooms_by(RoomsBy::Admins),
                 ["rooms-by", "accounts"] => self.hub.set_rooms_by(RoomsBy::Accounts),
+                ["default-rooms", ref rooms @ ..] => {
+                    let rooms: Vec<String> = rooms.iter().map(|&room| room.to_owned()).collect();
+                    self.hub.set_default_rooms(&rooms);
+                }
                 ["rooms-per-account", rooms] => self.hub.set_rooms_per_account(rooms.parse().unwrap()),
                 ["trust", "local"] => self.hub.set_trust(Trust::Local),
                 ["trust", "folder"] => self.hub.set_trust(Trust::Folder),

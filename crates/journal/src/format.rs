@@ -49,10 +49,11 @@ enum CommandKind {
     Invite = 15,
     WithdrawInvitation = 16,
     AcceptInvitation = 17,
+    Enter = 18,
 }
 
 impl CommandKind {
-    const ALL: [CommandKind; 18] = [
+    const ALL: [CommandKind; 19] = [
         CommandKind::Open,
         CommandKind::SwitchRules,
         CommandKind::AddAccount,
@@ -71,6 +72,7 @@ impl CommandKind {
         CommandKind::Invite,
         CommandKind::WithdrawInvitation,
         CommandKind::AcceptInvitation,
+        CommandKind::Enter,
     ];
 }
 
@@ -205,6 +207,11 @@ impl Envelope {
                 head(e, CommandKind::Leave, 2)?;
                 e.u64(room.0)?.u64(who.0)?;
             }
+            Command::Member(MemberCommand::Enter { who, rooms }) => {
+                head(e, CommandKind::Enter, 2)?;
+                e.u64(who.0)?;
+                write_rooms(e, rooms)?;
+            }
             Command::Message(MessageCommand::Send { room, from, id }) => {
                 head(e, CommandKind::Send, if id.is_some() { 4 } else { 2 })?;
                 e.u64(room.0)?;
@@ -236,10 +243,8 @@ impl Envelope {
             Command::Credential(CredentialCommand::CreateToken { who, token, by }) => {
                 head(e, CommandKind::CreateToken, 6)?;
                 let NewToken { key, scope, rooms, until } = &**token;
-                e.u64(who.0)?.bytes(&key.0)?.u8(scope.number())?.array(rooms.len() as u64)?;
-                for room in rooms {
-                    e.u64(room.0)?;
-                }
+                e.u64(who.0)?.bytes(&key.0)?.u8(scope.number())?;
+                write_rooms(e, rooms)?;
                 e.encode(until.map(|until| until.0))?;
                 write_principal(e, by)?;
             }
@@ -319,6 +324,10 @@ impl Envelope {
                 let (room, who) = (RoomId(d.u64()?), AccountId(d.u64()?));
                 (MemberCommand::Leave { room, who }.into(), 2)
             }
+            CommandKind::Enter => {
+                let (who, rooms) = (AccountId(d.u64()?), read_rooms(&mut d)?);
+                (MemberCommand::Enter { who, rooms }.into(), 2)
+            }
             CommandKind::Send => {
                 let (room, from) = (RoomId(d.u64()?), read_principal(&mut d)?);
                 let id = match fields {
@@ -353,7 +362,7 @@ impl Envelope {
             CommandKind::CreateToken => {
                 let (who, key, found) = (AccountId(d.u64()?), TokenKey(fixed(&mut d)?), d.u8()?);
                 let scope = Scope::from_number(found).ok_or(other("a token's scope", found))?;
-                let rooms = (0..array(&mut d)?).map(|_| d.u64().map(RoomId)).collect::<Result<_, _>>()?;
+                let rooms = read_rooms(&mut d)?;
                 let until = d.decode::<Option<u64>>()?.map(Time);
                 let token = Box::new(NewToken { key, scope, rooms, until });
                 (CredentialCommand::CreateToken { who, token, by: read_principal(&mut d)? }.into(), 6)
@@ -416,6 +425,18 @@ fn read_name(d: &mut Decoder<'_>) -> Result<Box<Name>, EntryError> {
     let scripts = Scripts::parse(found)
         .ok_or_else(|| EntryError::Malformed(format!("'{found}' instead of the codes of scripts")))?;
     Ok(Box::new(Name { key, looks, scripts, unicode: [d.u8()?, d.u8()?] }))
+}
+
+fn write_rooms(e: &mut Encoder<&mut Vec<u8>>, rooms: &[RoomId]) -> Encoded {
+    e.array(rooms.len() as u64)?;
+    for room in rooms {
+        e.u64(room.0)?;
+    }
+    Ok(())
+}
+
+fn read_rooms(d: &mut Decoder<'_>) -> Result<Vec<RoomId>, EntryError> {
+    Ok((0..array(d)?).map(|_| d.u64().map(RoomId)).collect::<Result<_, _>>()?)
 }
 
 const WHICH_ALL: u8 = 0;

@@ -200,6 +200,10 @@ fn command() -> impl Strategy<Value = Command> {
             room: RoomId(room),
             who: AccountId(who)
         })),
+        (any::<u64>(), proptest::collection::vec(any::<u64>(), 0..4)).prop_map(|(who, rooms)| {
+            let rooms = rooms.into_iter().map(RoomId).collect();
+            Command::Member(MemberCommand::Enter { who: AccountId(who), rooms })
+        }),
         (any::<u64>(), principal(), proptest::option::of(id)).prop_map(|(room, from, id)| Command::Message(
             MessageCommand::Send { room: RoomId(room), from, id }
         )),

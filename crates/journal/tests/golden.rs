@@ -170,6 +170,7 @@ fn commands() -> Vec<(Command, Bytes)> {
             }),
             Bytes::new(),
         ),
+        (Command::Member(MemberCommand::Enter { who: ada, rooms: vec![room, RoomId(5)] }), Bytes::new()),
     ]
 }
 
@@ -351,6 +352,7 @@ fn journal_format_1_is_read_unchanged() {
             | Command::Order(OrderCommand::SwitchRules { .. })
             | Command::Member(MemberCommand::Join { .. })
             | Command::Member(MemberCommand::Leave { .. })
+            | Command::Member(MemberCommand::Enter { .. })
             | Command::Order(OrderCommand::Tick) => assert!(bytes.is_empty()),
         }
         read += 1;

@@ -159,6 +159,10 @@ settings! {
     ""
     "Admins are the accounts with this role, and the operator: a user who can open the data folder, who needs no account with --data DIR."
     rooms_by "rooms-by" "WHO": RoomsBy = "accounts", true;
+    "Public room of which an account becomes a member with its first sign-in (can be repeated)"
+    ""
+    "One that there is not is left out."
+    default_rooms "default-rooms" "ROOM": Vec<String> = "general", true;
     "From where plain text lines are accepted, as from nc"
     lines "lines" "FROM": Scope = "local", true;
     "From where /metrics can be read"

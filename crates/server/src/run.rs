@@ -113,6 +113,7 @@ impl Server {
         hub.set_guests(config.guests);
         hub.set_trust(config.trust);
         hub.set_rooms_by(config.rooms_by);
+        hub.set_default_rooms(&config.default_rooms);
 
         let (sender, answers) = unbounded_channel();
         let progress = Arc::new(Progress::default());

@@ -191,6 +191,8 @@ impl Model {
             }
             Command::Room(RoomCommand::SetTopic { room, by }) => self.set_topic(room.0, by, name()),
             Command::Member(MemberCommand::Join { room, who, by }) => self.join(room.0, who.0, by),
+            // No room is a default one here.
+            Command::Member(MemberCommand::Enter { .. }) => {}
             Command::Member(MemberCommand::Leave { room, who }) => {
                 let from = self.account_name(who.0);
                 if self.rooms.get_mut(&room.0).is_some_and(|room| room.members.remove(&who.0)) {

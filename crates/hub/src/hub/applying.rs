@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 
 use bytes::{Bytes, BytesMut};
-use vang_chat::{Event, Feed, Happened, MessageEvent, OrderEvent, Place, Principal, Seq, Time};
+use vang_chat::{
+    AccountEvent, Event, Feed, Happened, MemberEvent, MessageEvent, OrderEvent, Place, Principal, Seq, Time,
+};
 use vang_journal::{Entry, Envelope, Payload, decode_name};
 use vang_proto::vang::{AccountAdded, AccountChanged, NoKeys, RoomChanged};
 
@@ -107,6 +109,11 @@ impl Hub {
         match &happened.event {
             Event::Message(MessageEvent::Sent { .. }) => self.messages += 1,
             Event::Order(OrderEvent::Opened { node }) => batch.opened |= *node != self.order.node(),
+            // Of a disabled account the entry was refused, so the next sign-in tries it again.
+            Event::Member(MemberEvent::Entered { who, .. })
+            | Event::Account(AccountEvent::StatusSet { who, .. }) => {
+                self.entering.remove(who);
+            }
             _ => {}
         }
         // An erased text is empty.

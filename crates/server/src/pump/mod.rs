@@ -207,6 +207,7 @@ impl Pump {
         hub.set_guests(config.guests);
         hub.set_trust(config.trust);
         hub.set_rooms_by(config.rooms_by);
+        hub.set_default_rooms(&config.default_rooms);
     }
 
     /// Signs a connection in with a token, at once.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use vang_chat::{AccountId, Feed, MemberCommand, Power, Principal, Refusal, RoomId};
+use vang_chat::{AccountId, Feed, MemberCommand, NameKey, Power, Principal, Refusal, RoomId};
 use vang_proto::vang::{ErrorReply, MEMBER, People, Person};
 
 use crate::admission::{bad_name, refused};
@@ -31,6 +31,19 @@ impl Hub {
         let room = self.room(asker, room, who)?;
         let who = self.own_account(room, who, Power::Leave)?;
         self.enqueue(asker, MemberCommand::Leave { room, who }.into(), Bytes::new())
+    }
+
+    /// At its first sign-in an account becomes a member of the default rooms, as the server's own entry.
+    pub(in crate::hub) fn enter_default_rooms(&mut self, who: AccountId) {
+        // Many connections may sign in before the entry is written.
+        if self.state.has_entered(who) || !self.entering.insert(who) {
+            return;
+        }
+        let key = |name: &String| self.names.make(name).ok().map(|(_, key)| key);
+        let named = |key: NameKey| self.state.room_named(&key, &Principal::Account(who)).ok();
+        let rooms = self.default_rooms.iter().filter_map(key).filter_map(named).collect();
+        let payload = self.salts.payload(Bytes::new());
+        self.order.push_own(MemberCommand::Enter { who, rooms }.into(), payload);
     }
 
     /// The account with which somebody joins or leaves a room that they know of.

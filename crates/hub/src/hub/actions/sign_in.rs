@@ -168,6 +168,7 @@ impl Hub {
         let key = self.state.name_of(account);
         let speaking = Speaking { principal: Principal::Account(account), key, guest: None, proof };
         self.set_signed_in(id, account, speaking);
+        self.enter_default_rooms(account);
         Ok(())
     }
 
