@@ -1,16 +1,18 @@
 //! Accounts: names that the journal knows, and what each may be.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use minicbor::{Decode, Encode};
 
 use crate::digest::Digest;
 use crate::names::Looks;
 use crate::permission::{self, ServerPower, ServerRole};
+use crate::rooms::Rooms;
 use crate::steps::{Kept, Key, Step};
 use crate::tokens::{Tokens, Which};
 use crate::{
-    Access, AccountId, Feed, FeedKey, Name, NameKey, Place, Places, Position, Principal, Refusal, Seq,
+    Access, AccountId, Feed, FeedKey, Name, NameKey, Place, Places, Position, Principal, Refusal, RoomId, Seq,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,15 +25,32 @@ pub enum AccountCommand {
     },
     /// Make it an administrator's, or somebody's again.
     SetRole { who: AccountId, role: AccountRole, by: Principal },
-    /// Disable it, or enable it again. All its tokens end.
+    /// Disable it, or enable it again, or delete it for ever. All its tokens end.
     SetStatus { who: AccountId, status: AccountStatus, by: Principal },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountEvent {
-    Added { account: AccountId, name: Box<Name> },
-    RoleSet { who: AccountId, role: AccountRole },
-    StatusSet { who: AccountId, status: AccountStatus },
+    Added {
+        account: AccountId,
+        name: Box<Name>,
+    },
+    RoleSet {
+        who: AccountId,
+        role: AccountRole,
+    },
+    StatusSet {
+        who: AccountId,
+        status: AccountStatus,
+    },
+    /// It is a member of no room any more, and nobody can use it or its name again. What it said stays.
+    Deleted {
+        who: AccountId,
+        /// It has left them.
+        rooms: Vec<RoomId>,
+        /// Entries whose payloads are to be erased: its name, its password's verifier, what its tokens are called.
+        erased: Vec<Seq>,
+    },
 }
 
 /// What an account can do on the server.
@@ -52,6 +71,8 @@ pub enum AccountStatus {
     Active,
     /// Nobody can sign in with it, and nothing is done in its name.
     Disabled,
+    /// As if it were not there, but for what it has said. Its name stays reserved.
+    Deleted,
 }
 
 impl AccountRole {
@@ -69,7 +90,8 @@ impl AccountRole {
 }
 
 impl AccountStatus {
-    pub const ALL: [AccountStatus; 2] = [AccountStatus::Active, AccountStatus::Disabled];
+    pub const ALL: [AccountStatus; 3] =
+        [AccountStatus::Active, AccountStatus::Disabled, AccountStatus::Deleted];
 
     /// Its number in the journal, which is never used again for another one.
     pub fn number(self) -> u8 {
@@ -83,7 +105,7 @@ impl AccountStatus {
 }
 
 pub(crate) fn decide(
-    accounts: &Accounts,
+    (accounts, tokens, rooms): (&Accounts, &Tokens, &Rooms),
     at: Position,
     command: &AccountCommand,
 ) -> Result<AccountEvent, Refusal> {
@@ -100,17 +122,32 @@ pub(crate) fn decide(
         }
         &AccountCommand::SetStatus { who, status, by } => {
             // Whether it is an administrator's is said only to those who can disable accounts.
-            accounts.check_server(ServerPower::Disable, &by, Some(who))?;
+            let power = match status {
+                AccountStatus::Active | AccountStatus::Disabled => ServerPower::Disable,
+                AccountStatus::Deleted => ServerPower::DeleteAccount,
+            };
+            accounts.check_server(power, &by, Some(who))?;
             accounts.check(who)?;
             if accounts.role(who) == AccountRole::Admin {
                 accounts.check_server(ServerPower::DisableAdmin, &by, Some(who))?;
             }
-            Ok(AccountEvent::StatusSet { who, status })
+            if status != AccountStatus::Deleted {
+                return Ok(AccountEvent::StatusSet { who, status });
+            }
+            // A step for each of its tokens, and for each room that it is in.
+            let titles = tokens.of_account(who).map(|token| Seq(token.id.0));
+            let erased = iter::once(Seq(who.0)).chain(accounts.password(who)).chain(titles).collect();
+            Ok(AccountEvent::Deleted { who, rooms: rooms.of_member(who).collect(), erased })
         }
     }
 }
 
-pub(crate) fn evolve((accounts, tokens): (&mut Accounts, &mut Tokens), event: &AccountEvent) {
+pub(crate) fn evolve(
+    (accounts, tokens, rooms): (&mut Accounts, &mut Tokens, &mut Rooms),
+    at: Position,
+    event: &AccountEvent,
+    places: &mut Places,
+) {
     match *event {
         AccountEvent::Added { account, ref name } => accounts.create(**name, account, AccountRole::default()),
         AccountEvent::RoleSet { who, role } => accounts.change(who, |row| row.role = role.number()),
@@ -119,6 +156,18 @@ pub(crate) fn evolve((accounts, tokens): (&mut Accounts, &mut Tokens), event: &A
             if status == AccountStatus::Disabled {
                 tokens.end(who, Which::All);
             }
+        }
+        AccountEvent::Deleted { who, rooms: ref left, erased: _ } => {
+            for &room in left {
+                rooms.show(room, at.seq, None, places);
+                rooms.end_stay(room, who, at.seq);
+            }
+            accounts.change(who, |row| {
+                row.role = AccountRole::default().number();
+                row.status = AccountStatus::Deleted.number();
+                row.password = None;
+            });
+            tokens.end(who, Which::All);
         }
     }
 }
@@ -192,7 +241,10 @@ impl Accounts {
 
     /// Is there such an account?
     pub(crate) fn check(&self, who: AccountId) -> Result<(), Refusal> {
-        if self.by_id.contains_key(&who) { Ok(()) } else { Err(Refusal::NoAccount) }
+        match self.by_id.contains_key(&who) && self.status(who) != AccountStatus::Deleted {
+            true => Ok(()),
+            false => Err(Refusal::NoAccount),
+        }
     }
 
     pub(crate) fn name_of(&self, who: AccountId) -> Option<NameKey> {
@@ -202,7 +254,7 @@ impl Accounts {
     /// Can something be done in the name of this one?
     pub(crate) fn check_active(&self, who: &Principal) -> Result<(), Refusal> {
         match who {
-            Principal::Account(who) if self.status(*who) == AccountStatus::Disabled => {
+            Principal::Account(who) if self.status(*who) != AccountStatus::Active => {
                 Err(Refusal::AccountDisabled)
             }
             _ => Ok(()),

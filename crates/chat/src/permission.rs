@@ -34,8 +34,10 @@ pub enum ServerPower {
     SetRole,
     /// Disable an account, or enable it again.
     Disable,
-    /// Disable an administrator's account, or enable it again.
+    /// Disable or delete an administrator's account, or enable it again.
     DisableAdmin,
+    /// Delete an account.
+    DeleteAccount,
     /// Set an account's password.
     SetPassword,
     /// Create a token with which somebody signs in as an account.
@@ -108,7 +110,7 @@ impl Power {
 }
 
 impl ServerPower {
-    pub const ALL: [ServerPower; 15] = [
+    pub const ALL: [ServerPower; 16] = [
         ServerPower::CreateRoom(RoomsBy::Accounts, Access::Public),
         ServerPower::CreateRoom(RoomsBy::Accounts, Access::Private),
         ServerPower::CreateRoom(RoomsBy::Admins, Access::Public),
@@ -117,6 +119,7 @@ impl ServerPower {
         ServerPower::SetRole,
         ServerPower::Disable,
         ServerPower::DisableAdmin,
+        ServerPower::DeleteAccount,
         ServerPower::SetPassword,
         ServerPower::CreateToken,
         ServerPower::EndTokens,
@@ -206,6 +209,8 @@ const fn server_row(power: ServerPower) -> ServerRow {
         ServerPower::SetRole                                => ([Yes,           OperatorNeeded, OperatorNeeded, OperatorNeeded], false),
         ServerPower::Disable                                => ([Yes,           Yes,        NotAllowed,  NotAllowed],    false),
         ServerPower::DisableAdmin                           => ([Yes,           OperatorNeeded, NotAllowed, NotAllowed], false),
+        // Nothing brings it back.
+        ServerPower::DeleteAccount                          => ([Yes,           OperatorNeeded, NotAllowed, NotAllowed], false),
         // An administrator who could sign in as somebody else would read rooms that are not the administrator's.
         ServerPower::SetPassword                            => ([Yes,           OperatorNeeded, OperatorNeeded, OperatorNeeded], true),
         ServerPower::CreateToken                            => ([Yes,           OperatorNeeded, OperatorNeeded, OperatorNeeded], true),

@@ -1,6 +1,6 @@
 //! Rooms: where messages are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 
@@ -201,6 +201,8 @@ pub(crate) struct Rooms {
     known: Known,
     /// Rooms that each account made. Follows from the rooms.
     made: BTreeMap<AccountId, u64>,
+    /// Rooms that each account is in. Follows from the stays.
+    members: BTreeSet<(AccountId, RoomId)>,
     /// Rooms that have changed, with the part of each that the digest still contains: a room's hash is made once
     /// for many messages.
     changed: BTreeMap<RoomId, Option<Part>>,
@@ -249,6 +251,10 @@ impl Rooms {
         let Some(there) = self.by_id.get_mut(&row.room) else { return };
         self.stays.add(&row);
         self.stay_count += 1;
+        match row.stay.to {
+            None => self.members.insert((row.who, row.room)),
+            Some(_) => self.members.remove(&(row.who, row.room)),
+        };
         self.known.add_stay(row.room, there.access, row.who);
         there.stays.add(row.who, row.stay);
     }
@@ -256,6 +262,7 @@ impl Rooms {
     pub(crate) fn end_stay(&mut self, room: RoomId, who: AccountId, seq: Seq) {
         let Some(there) = self.by_id.get_mut(&room) else { return };
         let Some((before, after)) = there.stays.end(who, Mark { seq, n: there.n }) else { return };
+        self.members.remove(&(who, room));
         self.stays.take_away(&StayRow { room, who, stay: before });
         self.stays.add(&StayRow { room, who, stay: after });
     }
@@ -287,6 +294,11 @@ impl Rooms {
         let id = *self.by_name.get(name).ok_or(Refusal::NoRoom)?;
         let there = self.get(id).ok_or(Refusal::NoRoom)?;
         there.check(Power::KnowOf, reader).map(|()| id)
+    }
+
+    /// The rooms that an account is in now, oldest first.
+    pub(crate) fn of_member(&self, who: AccountId) -> impl Iterator<Item = RoomId> {
+        self.members.range((who, RoomId(0))..=(who, RoomId(u64::MAX))).map(|&(_, room)| room)
     }
 
     /// How many rooms this account made.
@@ -332,6 +344,7 @@ impl Rooms {
             stays: _,
             known: _,
             made: _,
+            members: _,
             changed: _,
             kept,
             stay_count: _,

@@ -131,7 +131,7 @@ impl State {
         }
         let event = match command {
             Command::Order(command) => order::decide(*rules, NEWEST_RULES, at, command)?.into(),
-            Command::Account(command) => accounts::decide(accounts, at, command)?.into(),
+            Command::Account(command) => accounts::decide((accounts, tokens, rooms), at, command)?.into(),
             Command::Credential(command) => credentials::decide(accounts, tokens, at, command)?.into(),
             Command::Invitation(command) => {
                 invitations::decide((accounts, rooms, invitations), at, command)?.into()
@@ -148,7 +148,7 @@ impl State {
             self;
         match event {
             Event::Order(event) => order::evolve(rules, openings, at, event),
-            Event::Account(event) => accounts::evolve((accounts, tokens), event),
+            Event::Account(event) => accounts::evolve((accounts, tokens, rooms), at, event, places),
             Event::Credential(event) => credentials::evolve((accounts, tokens), at, event),
             Event::Invitation(event) => {
                 invitations::evolve((accounts, rooms, invitations), at, event, places);

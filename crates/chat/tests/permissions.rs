@@ -135,6 +135,9 @@ impl World {
             ServerPower::Disable | ServerPower::DisableAdmin => {
                 AccountCommand::SetStatus { who: with, status: AccountStatus::Disabled, by }.into()
             }
+            ServerPower::DeleteAccount => {
+                AccountCommand::SetStatus { who: with, status: AccountStatus::Deleted, by }.into()
+            }
             ServerPower::SetPassword => CredentialCommand::SetPassword { who: with, keep: None, by }.into(),
             ServerPower::CreateToken => {
                 let key = TokenKey([9; 32]);

@@ -311,7 +311,7 @@ fn ask() -> impl Strategy<Value = Ask> {
     let id = prop::option::weighted(0.8, (0..4_u8, 0..2_u8));
     let role = prop::sample::select(AccountRole::ALL.to_vec());
     // Seldom disabled, or nothing would happen any more.
-    let status = prop_oneof![1 => Just(AccountStatus::Disabled), 4 => Just(AccountStatus::Active)];
+    let status = prop_oneof![2 => Just(AccountStatus::Disabled), 8 => Just(AccountStatus::Active), 1 => Just(AccountStatus::Deleted)];
     let scope = prop::sample::select(Scope::ALL.to_vec());
     let until = prop::option::of((-HOUR_MS..5 * HOUR_MS).boxed());
     let invite = (
@@ -714,8 +714,9 @@ proptest! {
                 Some(Principal::Account(who)) => Some(who),
                 _ => None,
             };
-            let is_disabled = by.is_some_and(|who| before.status(who) == AccountStatus::Disabled);
-            let is_refused = by == Some(nobody) || done_to == Some(nobody) || is_disabled;
+            let is_disabled = by.is_some_and(|who| before.status(who) != AccountStatus::Active);
+            let is_deleted = done_to.is_some_and(|who| before.status(who) == AccountStatus::Deleted);
+            let is_refused = by == Some(nobody) || done_to == Some(nobody) || is_disabled || is_deleted;
             prop_assert!(!is_refused || outcome.is_err(), "{:?} {:?}", command, outcome);
         }
     }

@@ -203,6 +203,9 @@ impl Story {
             ["disable", who] => {
                 AccountCommand::SetStatus { who: account(who), status: AccountStatus::Disabled, by }.into()
             }
+            ["delete", who] => {
+                AccountCommand::SetStatus { who: account(who), status: AccountStatus::Deleted, by }.into()
+            }
             ["enable", who] => {
                 AccountCommand::SetStatus { who: account(who), status: AccountStatus::Active, by }.into()
             }
@@ -321,6 +324,15 @@ impl Story {
             }
             Event::Account(AccountEvent::StatusSet { who, status }) => {
                 format!("status-set {} {status:?}", self.who(&Principal::Account(who))).to_lowercase()
+            }
+            Event::Account(AccountEvent::Deleted { who, ref rooms, ref erased }) => {
+                let who = self.who(&Principal::Account(who));
+                for room in rooms {
+                    self.shown.push((*room, seq, Shown::Other(format!("-{who}"))));
+                }
+                let rooms: String = rooms.iter().map(|room| format!(" {}", self.room_name(*room))).collect();
+                let erased: Vec<String> = erased.iter().map(|seq| seq.to_string()).collect();
+                format!("deleted {who}, left{rooms}, erase {}", erased.join(" "))
             }
             Event::Credential(CredentialEvent::PasswordSet { who, before, keep: _ }) => {
                 let erased = before.map_or(String::new(), |before| format!(", erase {before}"));

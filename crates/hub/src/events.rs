@@ -69,6 +69,12 @@ impl Effects {
             | Event::Credential(
                 CredentialEvent::PasswordSet { who, .. } | CredentialEvent::TokensEnded { who, .. },
             ) => Effects::answered(Answer::AccountChanged(who)),
+            // The book has no name for it from here on.
+            Event::Account(AccountEvent::Deleted { who, .. }) => {
+                Effects::answered(Answer::AccountChanged(who))
+                    .keeps(TextOf::AccountName(who))
+                    .shows(Kind::Left, Principal::Account(who))
+            }
             Event::Credential(CredentialEvent::VerifierRenewed { .. }) => Effects::answered(Answer::Done),
             Event::Credential(CredentialEvent::TokenCreated { who, id, .. }) => {
                 Effects::answered(Answer::TokenCreated { who, id })
@@ -120,12 +126,14 @@ impl Effects {
     }
 }
 
-/// The entry whose payload an event replaced, and which is to be erased: a password that was changed is not to be guessed.
-pub(crate) fn replaced(event: &Event) -> Option<Seq> {
-    match *event {
-        Event::Credential(CredentialEvent::PasswordSet { before, .. }) => before,
-        Event::Credential(CredentialEvent::VerifierRenewed { before, .. }) => Some(before),
-        _ => None,
+/// The entries whose payloads are to be erased after an event: a password that was changed is not to be guessed, and of a
+/// deleted account nothing is kept but what it said.
+pub(crate) fn erased(event: &Event) -> Vec<Seq> {
+    match event {
+        Event::Credential(CredentialEvent::PasswordSet { before, .. }) => before.iter().copied().collect(),
+        Event::Credential(CredentialEvent::VerifierRenewed { before, .. }) => vec![*before],
+        Event::Account(AccountEvent::Deleted { erased, .. }) => erased.clone(),
+        _ => Vec::new(),
     }
 }
 

@@ -228,7 +228,7 @@ impl Hub {
             refusals: Vec::new(),
             not_ordering: None,
         };
-        hub.erase(recovered.replaced);
+        hub.erase(recovered.erased);
         hub.book.find_old_keys(&hub.names, &hub.state);
         if hub.state.rooms().next().is_none()
             && let Ok((shown, name)) = hub.names.make_new("general")

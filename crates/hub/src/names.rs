@@ -299,6 +299,9 @@ fn first_half(hash: [u8; 32]) -> [u8; 16] {
     half
 }
 
+/// What a deleted account is called. No name has a space.
+const DELETED: &str = "deleted account";
+
 /// The names and the other texts of rooms and accounts.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
@@ -384,12 +387,9 @@ impl Book {
         }
     }
 
-    /// An account's name; one whose name was erased goes by its id.
+    /// An account's name. A deleted one has none: all are called alike, as no name can be.
     pub fn account(&self, account: AccountId) -> Cow<'_, str> {
-        match self.text(TextOf::AccountName(account)) {
-            Some(name) => name.into(),
-            None => format!("account-{}", account.0).into(),
-        }
+        self.text(TextOf::AccountName(account)).unwrap_or(DELETED).into()
     }
 
     /// Who somebody is to readers. Only here a principal becomes what is shown, in events, replies, lists and the status alike;

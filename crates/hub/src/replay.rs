@@ -48,8 +48,8 @@ pub struct Recovered {
     pub book: Book,
     /// Entries that were applied.
     pub replayed: u64,
-    /// Entries among them whose payload a later one replaced: a crash may have come before it was erased.
-    pub replaced: Vec<Seq>,
+    /// Entries whose payloads are to be erased: a crash may have come before.
+    pub erased: Vec<Seq>,
 }
 
 /// Replays what comes after `state`. `apply_delta` gets the rows of the entries after `view_cursor`.
@@ -72,7 +72,7 @@ pub fn replay(
             None => return Err(ReplayError::Chain { seq: at }),
         },
     };
-    let mut replaced = Vec::new();
+    let mut erased = Vec::new();
     let mut checkpoints = Checkpoints { ahead: Vec::new(), after: start };
     loop {
         let chunk = reader.sealed(state.seq(), CHUNK)?;
@@ -90,7 +90,7 @@ pub fn replay(
             }
             let outcome = state.apply(envelope.position(sealed.seq), &envelope.command);
             for (index, happened) in outcome.iter().flat_map(|outcome| &outcome.events).enumerate() {
-                replaced.extend(events::replaced(&happened.event));
+                erased.extend(events::erased(&happened.event));
                 let from = delta.rows.len();
                 let effects = Effects::of(sealed.seq, happened);
                 // The payload is of the event that was asked for, which is the first; others follow from it.
@@ -111,7 +111,7 @@ pub fn replay(
         }
     }
     let replayed = state.seq().0 - start.0;
-    Ok(Recovered { state, book, replayed, replaced })
+    Ok(Recovered { state, book, replayed, erased })
 }
 
 /// The stored hashes, read some at a time.

@@ -118,6 +118,11 @@ impl Tails {
         }
     }
 
+    /// Whatever is read next is read from the disk.
+    pub(crate) fn clear(&mut self) {
+        *self = Tails { max: self.max, ..Tails::default() };
+    }
+
     fn drop_oldest_run(&mut self, feed: Feed) {
         let Some(tail) = self.feeds.get_mut(&feed) else { return };
         let Some(run) = tail.runs.pop_front() else { return };

@@ -497,6 +497,7 @@ fn action(asked: &str) -> Action {
         ["account", name] => Action::AddAccount { name: owned(name) },
         ["role", name, role] => Action::SetRole { name: owned(name), role: Role::named(role).unwrap() },
         ["disable", name] => Action::DisableAccount { name: owned(name) },
+        ["delete", name] => Action::DeleteAccount { name: owned(name) },
         ["enable", name] => Action::EnableAccount { name: owned(name) },
         ["sign-in"] => Action::SignIn { password: Some(Secret::new(owned(text))), token: None, device: None },
         ["sign-in", "on", device] => {

@@ -200,6 +200,7 @@ proptest! {
             Action::AddAccount { name: room.clone() },
             Action::SetRole { name: room.clone(), role: Role::ALL[numbers.len() % 3] },
             Action::DisableAccount { name: room.clone() },
+            Action::DeleteAccount { name: room.clone() },
             Action::EnableAccount { name: room.clone() },
             Action::SetPassword { new: secret(), old: is_even.then(secret), name: is_even.then(|| room.clone()) },
             Action::CreateToken {

@@ -164,7 +164,7 @@ def wrong(key, found, expected, re=None):
 
 KNOWN = (
     "hello, sign-in, sign-out, ping, send, follow, history, find, rooms, who, create, join, leave, topic, account-add, "
-    "account-role, account-disable, account-enable, password, token-create, "
+    "account-role, account-disable, account-delete, account-enable, password, token-create, "
     "invite, invitations, invitation-end, accept, sessions, session-end, status"
 )
 

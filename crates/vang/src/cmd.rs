@@ -140,6 +140,7 @@ mod tests {
                 "account-add" => vec!["admin", "account", "add"],
                 "account-role" => vec!["admin", "account", "role"],
                 "account-disable" => vec!["admin", "account", "disable"],
+                "account-delete" => vec!["admin", "account", "delete"],
                 "account-enable" => vec!["admin", "account", "enable"],
                 "sign-in" => vec!["login"],
                 "sign-out" => vec!["logout"],

@@ -88,6 +88,9 @@ impl Hub {
             Action::DisableAccount { name } => {
                 self.set_status(asker, &who, &name, AccountStatus::Disabled)?;
             }
+            Action::DeleteAccount { name } => {
+                self.set_status(asker, &who, &name, AccountStatus::Deleted)?;
+            }
             Action::EnableAccount { name } => self.set_status(asker, &who, &name, AccountStatus::Active)?,
             Action::SetPassword { new, old, name } => {
                 self.set_password(asker, &who, (new, old), name.as_deref())?;

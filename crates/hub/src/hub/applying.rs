@@ -87,7 +87,7 @@ impl Hub {
                 }
                 for happened in &outcome.events {
                     self.end_sign_ins(&happened.event, session);
-                    self.erase(events::replaced(&happened.event).into_iter().collect());
+                    self.erase(events::erased(&happened.event));
                 }
             }
             Err(refusal) => {
@@ -115,6 +115,10 @@ impl Hub {
                 self.entering.remove(who);
             }
             _ => {}
+        }
+        if let Event::Account(AccountEvent::Deleted { .. }) = &happened.event {
+            // Encoded events in memory have the name.
+            self.tails.clear();
         }
         // An erased text is empty.
         let text = || Ok(payload.and_then(|payload| decode_name(&payload.bytes).ok()).unwrap_or_default());

@@ -53,7 +53,7 @@ impl Hub {
             return Ok(known.clone());
         }
         if let Some((_, _, Some(account))) = &made
-            && self.state.status(*account) == AccountStatus::Disabled
+            && self.state.status(*account) != AccountStatus::Active
         {
             return Err(refused(&Refusal::AccountDisabled));
         }

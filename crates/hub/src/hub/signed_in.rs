@@ -103,9 +103,10 @@ impl Hub {
             }
             Event::Credential(CredentialEvent::TokensEnded { who, .. }) => (who, true, false, true),
             Event::Credential(CredentialEvent::TokenCreated { who, .. }) => (who, false, false, true),
-            Event::Account(AccountEvent::StatusSet { who, status: AccountStatus::Disabled }) => {
-                (who, true, true, false)
-            }
+            Event::Account(
+                AccountEvent::StatusSet { who, status: AccountStatus::Disabled }
+                | AccountEvent::Deleted { who, .. },
+            ) => (who, true, true, false),
             _ => return,
         };
         let is_ended = |proof: Proof| match proof {

@@ -287,6 +287,10 @@ actions! {
     "account-disable" => DisableAccount {
         name: String = Required "name" |s, key| Ok(s.text(key)?),
     }, Anybody, Admin, Any, Never, Own, Joins, Some;
+    /// Delete an account for ever; what it said stays, as of a deleted account
+    "account-delete" => DeleteAccount {
+        name: String = Required "name" |s, key| Ok(s.text(key)?),
+    }, Anybody, Admin, Any, Never, Own, Joins, Some;
     /// Enable an account again
     "account-enable" => EnableAccount {
         name: String = Required "name" |s, key| Ok(s.text(key)?),

@@ -110,7 +110,7 @@ replies! {
     /// The result is the name.
     "account-add" => AccountAdded { name: String, seq: u64 }
     /// The result is the name.
-    "account-role" | "account-disable" | "account-enable" | "password" | "session-end" => AccountChanged {
+    "account-role" | "account-disable" | "account-delete" | "account-enable" | "password" | "session-end" => AccountChanged {
         name: String,
         seq: u64,
     }

@@ -124,6 +124,33 @@ fn accounts_are_added_once_whether_the_server_runs_or_not() {
 }
 
 #[test]
+fn a_deleted_account_leaves_what_it_said_and_nothing_else() {
+    let (dir, server) = serve(&["--trust", "local"]);
+    let data = dir.path().join("data");
+    add(&data, "Margarethe");
+    server.ok(&["send", "general", "still here", "--as", "Margarethe"]);
+    assert_eq!(said(&server, "general", "x"), ["general#1 Margarethe: still here"]);
+    assert_eq!(ok(admin(&data, &["account", "delete", "margarethe", "--yes"])), "margarethe\n");
+    let expected = ["general#1 deleted account: still here"];
+    assert_eq!(said(&server, "general", "x"), expected);
+    assert!(
+        fails(admin(&data, &["account", "add", "Margarethe"]), 1).starts_with("vang: there is an account")
+    );
+    assert!(server.stop().success());
+    let server = Server::start_trusting(&data);
+    assert_eq!(said(&server, "general", "x"), expected);
+    assert!(server.stop().success());
+    // Erased, not only hidden.
+    for file in
+        std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file())
+    {
+        let bytes = std::fs::read(&file).unwrap();
+        let is_there = bytes.windows(10).any(|part| part.eq_ignore_ascii_case(b"margarethe"));
+        assert!(!is_there, "{}", file.display());
+    }
+}
+
+#[test]
 fn concurrent_admin_commands_all_succeed() {
     let dir = folder();
     let data = dir.path().join("data");

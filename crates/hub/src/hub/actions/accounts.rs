@@ -1,4 +1,4 @@
-//! Accounts: the operator and administrators add and disable them.
+//! Accounts: the operator and administrators add and disable them; the operator deletes them.
 
 use bytes::Bytes;
 use vang_chat::{AccountCommand, AccountRole, AccountStatus, Principal, ServerPower};
@@ -48,8 +48,13 @@ impl Hub {
         name: &str,
         status: AccountStatus,
     ) -> Result<(), ErrorReply> {
-        let account = self.account_meant(ServerPower::Disable, who, Some(name))?;
+        let (power, payload) = match status {
+            AccountStatus::Active | AccountStatus::Disabled => (ServerPower::Disable, Bytes::new()),
+            // It has no name any more.
+            AccountStatus::Deleted => (ServerPower::DeleteAccount, encode_name("")),
+        };
+        let account = self.account_meant(power, who, Some(name))?;
         let command = AccountCommand::SetStatus { who: account, status, by: *who };
-        self.enqueue(asker, command.into(), Bytes::new())
+        self.enqueue(asker, command.into(), payload)
     }
 }

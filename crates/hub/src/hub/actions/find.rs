@@ -1,7 +1,7 @@
 //! `find`: a line as typed becomes a question to the index; what was found becomes a reply. What the
 //! asker may see is worked out here, from the state, before anything is looked for.
 
-use vang_chat::{Interval, Principal, Room, RoomId, Seq};
+use vang_chat::{AccountStatus, Interval, Principal, Room, RoomId, Seq};
 use vang_proto::vang::{self, Code, ErrorReply};
 use vang_view::{Find, Found, Hit, Query, Shown, Stretch, Visible};
 
@@ -71,7 +71,8 @@ impl Hub {
             authors.push(Principal::Guest(key));
             authors.extend(self.names.old_key(&shown).map(Principal::Guest));
             if guest.is_none() {
-                authors.extend(account.map(Principal::Account));
+                let there = account.filter(|who| self.state.status(*who) != AccountStatus::Deleted);
+                authors.extend(there.map(Principal::Account));
             }
         }
         Ok(authors)

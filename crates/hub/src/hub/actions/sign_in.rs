@@ -154,7 +154,7 @@ impl Hub {
 
     /// The connection speaks as this account, unless it speaks as another one already.
     fn take_account(&mut self, id: SessionId, account: AccountId, proof: Proof) -> Result<(), ErrorReply> {
-        if self.state.status(account) == AccountStatus::Disabled {
+        if self.state.status(account) != AccountStatus::Active {
             let detail = "this account is disabled; ask an administrator of the server";
             return Err(ErrorReply::new(Code::AccountDisabled, detail));
         }

@@ -17,6 +17,7 @@ Examples:
   vang admin account link ada            another code, also for a forgotten password
   vang admin account password ada        asks for the password that it gets
   vang admin account disable ada         sign it out everywhere; nobody can use it
+  vang admin account delete ada --yes    for ever
   vang admin account role ada admin";
 
 /// Manage accounts
@@ -57,6 +58,14 @@ The code is printed alone on stdout. The owner of the account types it with: van
 const DISABLE_EXAMPLES: &str = "\
 Examples:
   vang admin account disable ada";
+
+const DELETE_EXAMPLES: &str = "\
+Examples:
+  vang admin account delete ada --yes";
+
+const DELETE_AFTER: &str = "\
+Its name, its password and its tokens are erased, and it leaves its rooms. What it said stays, as of a deleted account. Nobody can have its \
+name again. Older backups have all of it still. To lock somebody out for a time: vang admin account disable NAME.";
 
 const ENABLE_EXAMPLES: &str = "\
 Examples:
@@ -120,6 +129,18 @@ enum AccountCommand {
     Disable {
         /// Name of the account
         name: String,
+
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    #[command(about = about("account-delete"), before_help = DELETE_EXAMPLES, after_help = DELETE_AFTER)]
+    Delete {
+        /// Name of the account
+        name: String,
+
+        /// Delete it: nothing brings it back
+        #[arg(long)]
+        yes: bool,
 
         #[command(flatten)]
         data: DataArgs,
@@ -196,6 +217,20 @@ pub(super) fn run(args: AccountArgs) -> anyhow::Result<()> {
         AccountCommand::Disable { name, data } => {
             let command = format!("account disable {}", quoted(&name));
             ask_operator(data, &command, &Action::DisableAccount { name })
+        }
+        AccountCommand::Delete { name, yes: false, .. } => {
+            let what = format!(
+                "nothing brings '{}' back once it is deleted; nothing was changed",
+                harmless_line(&name)
+            );
+            let again = format!("to delete it for ever: vang admin account delete {} --yes", quoted(&name));
+            return Err(CommandError::usage(what).advise(again).into());
+        }
+        AccountCommand::Delete { name, yes: true, data } => {
+            let command = format!("account delete {} --yes", quoted(&name));
+            ask_operator(data, &command, &Action::DeleteAccount { name: name.clone() })?;
+            // The server has no name for it any more.
+            return Ok(print_line(&harmless_line(&name))?);
         }
         AccountCommand::Enable { name, data } => {
             let command = format!("account enable {}", quoted(&name));
