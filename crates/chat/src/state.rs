@@ -204,6 +204,11 @@ impl State {
         self.accounts.status(who)
     }
 
+    /// Was there ever an account?
+    pub fn has_accounts(&self) -> bool {
+        self.accounts.len() > 0
+    }
+
     /// Has an account signed in before?
     pub fn has_entered(&self, who: AccountId) -> bool {
         self.accounts.has_entered(who)

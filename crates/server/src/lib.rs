@@ -21,6 +21,7 @@ mod secrets; // passwords: whose is checked when, the threads that hash, verifie
 mod wheel; // deadlines, coarsely
 mod status; // how the server is: counts, the machine, and what they mean
 mod files; // files that settings name
+mod first_admin; // the link of a new server's first administrator
 mod accept; // listeners, and who may connect
 mod reload; // what changes while the server runs
 mod run; // all of it together, from the first socket to the last byte
@@ -30,6 +31,7 @@ mod bounded_turns_tests; // many hostile peers, and how many turns everybody els
 pub use config::{Config, LogFormat, LogLevels, SETTINGS, SettingInfo};
 pub use error::ServeError;
 pub use files::read_file;
+pub use first_admin::{FirstAdmin, FirstAdminLink};
 pub use limits::{LimitError, Limits};
 pub use net::listen::{Listen, ListenAddr, ListenError};
 pub use net::proxies::{Network, Proxies, ProxiesError, ProxyKind};

@@ -24,6 +24,7 @@ use crate::disk::{find, index, journal, readers, view_writer};
 use crate::error::ServeError;
 use crate::fairness::opening::Opening;
 use crate::fairness::turns::Turns;
+use crate::first_admin::FirstAdmin;
 use crate::http::hosts::{Authority, Names};
 use crate::net::listen::ListenAddr;
 use crate::net::tls::{self};
@@ -213,6 +214,11 @@ impl Server {
     /// Where an account's name alone is enough.
     pub fn trust(&self) -> Trust {
         self.trust
+    }
+
+    /// Invites the first administrator of a new server: not before `ready` is called.
+    pub fn first_admin(&self) -> FirstAdmin {
+        FirstAdmin::new(self.shared.house.pump.clone(), self.folder.path())
     }
 
     /// Tells it to stop.

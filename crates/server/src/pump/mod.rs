@@ -220,6 +220,13 @@ impl Pump {
         self.hub.borrow_mut().set_browser(id, browser);
     }
 
+    /// While there is no account: an administrator's invitation. Its code.
+    pub(crate) fn invite_first_admin(&self) -> Option<Secret> {
+        let code = self.hub.borrow_mut().invite_first_admin();
+        self.schedule();
+        code
+    }
+
     /// Which journal this is: 32 hexadecimal digits.
     pub(crate) fn journal(&self) -> String {
         self.hub.borrow().identity().id_hex()

@@ -4,7 +4,7 @@
 mod greeting; // what a person reads right after the start
 mod qr_code; // a URL for the camera of a phone
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 
 use clap::{ArgMatches, Args};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -78,10 +78,19 @@ pub(super) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
         let client_addresses = server.client_addresses().to_vec();
         let key = server.is_beyond_this_machine().then(|| server.fingerprint().to_owned());
         let trust = server.trust();
+        let first_admin = server.first_admin();
         let ready = || {
             announce(&addresses);
             notify::ready();
             tracing::info!("{}", accounts_by(trust));
+            // A log would show it to everybody who reads logs.
+            let first_admin = match greets && std::io::stderr().is_terminal() {
+                true => first_admin.invite(|code| greeting::invitation_link(&client_addresses, code)),
+                false => {
+                    first_admin.forget();
+                    None
+                }
+            };
             if greets {
                 let greeting = Greeting {
                     addresses: &client_addresses,
@@ -91,6 +100,7 @@ pub(super) fn run(typed: &ArgMatches) -> anyhow::Result<()> {
                     has_own_certificate,
                     admits_guests_from_elsewhere,
                     is_stopped_by_ctrl_c,
+                    first_admin: first_admin.as_ref(),
                 };
                 greeting.print();
             } else if let Some(key) = &key {

@@ -17,7 +17,7 @@ use crate::continuation::Continuation;
 use crate::encode::rfc3339;
 use crate::hub::Hub;
 use crate::hub::actions::sign_in::secret_refused;
-use crate::limits::{INVITATION_DAYS, LINK_DAYS};
+use crate::limits::{FIRST_ADMIN_MS, INVITATION_DAYS, LINK_DAYS};
 use crate::secrets::{NewAccount, SecretAnswer, SecretError, SecretJob, code_key, new_code};
 use crate::session::{Asker, Made, SessionId};
 
@@ -36,6 +36,21 @@ pub(in crate::hub) struct Wanted {
 }
 
 impl Hub {
+    /// While there is no account: an invitation for an administrator, as the operator's, which is valid for an hour. Its code.
+    pub fn invite_first_admin(&mut self) -> Option<Secret> {
+        if self.state.has_accounts() {
+            return None;
+        }
+        let until = Some(Time(self.time().0 + FIRST_ADMIN_MS));
+        let secret = new_code(&mut self.salts);
+        let (key, role) = (code_key(&secret), AccountRole::Admin);
+        let invitation = Box::new(NewInvitation { key, account: None, uses: 1, until, room: None, role });
+        let payload = self.salts.payload(encode_name("the first administrator"));
+        self.order
+            .push_own(InvitationCommand::Create { invitation, by: Principal::Operator }.into(), payload);
+        Some(secret)
+    }
+
     pub(in crate::hub) fn invite(
         &mut self,
         asker: &Asker,

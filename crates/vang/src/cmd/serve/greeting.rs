@@ -8,6 +8,8 @@ use std::path::Path;
 use vang_client::address::shown;
 use vang_journal::DataFolder;
 use vang_nettools::own_addresses::{outward_address, own_addresses};
+use vang_proto::Secret;
+use vang_server::FirstAdminLink;
 
 use super::qr_code::{self, Paint};
 use crate::color;
@@ -28,6 +30,17 @@ pub(super) struct Greeting<'a> {
     pub(super) has_own_certificate: bool,
     pub(super) admits_guests_from_elsewhere: bool,
     pub(super) is_stopped_by_ctrl_c: bool,
+    /// While there is no account.
+    pub(super) first_admin: Option<&'a FirstAdminLink>,
+}
+
+/// What makes an account of the code of an invitation: the page's address with the code where browsers do not send it, or, where
+/// there is no page, the code.
+pub(super) fn invitation_link(addresses: &[String], code: &Secret) -> Secret {
+    let page = addresses.iter().find_map(|address| page_here(address));
+    Secret::new(
+        page.map_or_else(|| code.expose().to_owned(), |page| format!("{page}#invite={}", code.expose())),
+    )
 }
 
 impl Greeting<'_> {
@@ -87,6 +100,16 @@ impl Greeting<'_> {
                     "  Guests from there are refused. To admit them, start with --guests everywhere.\n",
                 );
             }
+        }
+        if let Some(FirstAdminLink { link, file }) = self.first_admin {
+            let file =
+                file.as_ref().map_or_else(String::new, |file| format!(" It is also in {}.", file.display()));
+            let _ = write!(
+                text,
+                "\n  There is no account yet. With this link you make the administrator's, within an hour:\n\n    {}\n\n  \
+                 Or type the code of the link here: vang accept NAME{server}.{file}\n",
+                link.expose()
+            );
         }
         if let Some(key) = self.fingerprint {
             let gap = if urls.is_empty() { "\n" } else { "" };
@@ -195,6 +218,7 @@ mod tests {
             has_own_certificate: true,
             admits_guests_from_elsewhere: false,
             is_stopped_by_ctrl_c: true,
+            first_admin: None,
         }
     }
 
