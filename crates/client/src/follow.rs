@@ -313,7 +313,8 @@ mod tests {
 
     #[test]
     fn a_reconnect_signs_in_again_and_ends_when_the_token_has_ended() {
-        let signed_in = || Step::Write(ok(1, &SignedIn { name: "ada".to_owned(), token: None }, "ada"));
+        let signed_in =
+            || Step::Write(ok(1, &SignedIn { name: "ada".to_owned(), ..SignedIn::default() }, "ada"));
         let signed_out =
             Event::Connection(ConnectionEvent::Closing { why: "signed-out" }).to_bytes().to_vec();
         let ended = error(1, Code::WrongSecret, "the token was ended", &[]);

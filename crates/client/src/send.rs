@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn a_token_that_ends_between_two_attempts_leaves_the_outcome_unknown() {
-        let signed_in = || Step::Write(ok(1, &SignedIn { name: "ada".to_owned(), token: None }, "ada"));
+        let signed_in =
+            || Step::Write(ok(1, &SignedIn { name: "ada".to_owned(), ..SignedIn::default() }, "ada"));
         let ended = || Step::Write(error(1, Code::WrongSecret, "the token was ended", &[]));
         let identity = Identity::with_token(None, Secret::new("vang_1".to_owned()));
         let outcome = |scripts| {

@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn signed_in(re: u64) -> Step {
-        Step::Write(ok(re, &SignedIn { name: "ada".to_owned(), token: None }, "ada"))
+        Step::Write(ok(re, &SignedIn { name: "ada".to_owned(), ..SignedIn::default() }, "ada"))
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod actions; // what a client asks, one file a subject
 mod identity; // who is this, and with which name
 mod signed_in; // by which connections, and when that ends
+mod seen; // what is noted of it, and given to be written
 mod ordering; // batches to the journal, and what happens when it fails
 mod applying; // entries applied at their places: replies, rows, tails
 mod following; // what a session that follows rooms is given next
@@ -26,13 +27,13 @@ use crate::admission::{Browser, Peer, Salts, Scope, Trust};
 use crate::clock::Clock;
 use crate::cold::ReadJob;
 use crate::continuation::Continuation;
-use crate::devices::Devices;
 use crate::encode::Encoder;
 use crate::limits::ROOMS_PER_ACCOUNT;
 use crate::names::{ANON, Book, NameMaker};
 use crate::order::Order;
 use crate::replay::Recovered;
 use crate::secrets::SecretJob;
+use crate::seen::{PeerAddress, Seen};
 use crate::session::{Asker, Made, Session, SessionId};
 use crate::tail::Tails;
 use crate::unfinished::UnfinishedSnapshot;
@@ -147,7 +148,7 @@ pub struct Hub {
     followers: HashMap<Feed, Vec<(SessionId, u32)>, foldhash::fast::RandomState>,
     /// Connections that speak as accounts.
     signed_in: BTreeSet<(AccountId, SessionId)>,
-    devices: Devices,
+    seen: Seen,
     /// Payloads that are being erased.
     erasing: usize,
     /// The newest time that the driver's clock gave.
@@ -217,7 +218,7 @@ impl Hub {
             generation: 0,
             followers: HashMap::default(),
             signed_in: BTreeSet::new(),
-            devices: Devices::default(),
+            seen: Seen::default(),
             erasing: 0,
             wall: Time(0),
             elsewhere: HashMap::new(),
@@ -307,6 +308,13 @@ impl Hub {
         SessionId { slot: slot as u32, generation }
     }
 
+    /// Where the connection comes from. Without it, it is at no known address.
+    pub fn set_address(&mut self, id: SessionId, address: PeerAddress) {
+        if let Some(session) = self.session_mut(id) {
+            session.address = Some(address);
+        }
+    }
+
     /// The connection is a browser's.
     pub fn set_browser(&mut self, id: SessionId, browser: Browser) {
         if let Some(session) = self.session_mut(id) {
@@ -319,6 +327,7 @@ impl Hub {
         if self.session(id).is_none() {
             return;
         }
+        self.note_seen(id);
         let session = self.sessions.remove(id.slot as usize);
         if let Some(Principal::Account(account)) =
             session.speaking.as_ref().map(|speaking| speaking.principal)

@@ -17,7 +17,7 @@ mod events; // what comes of each event: the text that is kept, what readers see
 mod encode; // an event as every reader of the room gets it
 mod tail; // the hot end of each room, already encoded
 mod cursor; // where a session stands, and what lies before it
-mod devices; // on which accounts signed in before
+mod seen; // when, from where and on which devices accounts signed in, and who failed to
 mod secrets; // what the hub asks of the threads that hash passwords; tokens as text
 mod continuation; // what the hub does when something that happens elsewhere is done
 mod cold; // what a session that fell behind asks the view and the journal
@@ -34,7 +34,8 @@ pub use hub::{Hub, Output, SessionInfo, Stats};
 pub use names::{Book, NameError, NameMaker};
 pub use order::Settled;
 pub use replay::{Recovered, ReplayError, replay};
-pub use secrets::{SecretAnswer, SecretCheck, SecretError, SecretJob};
+pub use secrets::{KnownBy, SecretAnswer, SecretCheck, SecretError, SecretJob};
+pub use seen::{AccountSeen, Failed, Known, PeerAddress, SeenKey, SeenRow, Sighting};
 pub use session::SessionId;
 
 // What the view is given, in the view's own types: no conversion is needed.

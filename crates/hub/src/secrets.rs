@@ -23,8 +23,16 @@ pub struct SecretJob {
     pub check: Option<SecretCheck>,
     /// The new password.
     pub make: Option<Secret>,
-    /// The account signed in on this device before; names it among the account's.
-    pub device: Option<u64>,
+    /// The account signed in before where this comes from.
+    pub known: Option<KnownBy>,
+}
+
+/// How it is known that an account signed in somewhere before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownBy {
+    /// The device showed its token. The number names it among the account's.
+    Device(u64),
+    Address,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use vang_proto::vang::{Request, Ticket};
 
 use crate::admission::{Browser, Peer, Speaking};
 use crate::cursor::Cursor;
+use crate::seen::PeerAddress;
 
 /// A connection, as the hub knows it. Never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,6 +43,7 @@ pub(crate) struct Session {
     pub(crate) generation: u32,
     pub(crate) peer: Peer,
     pub(crate) browser: Option<Browser>,
+    pub(crate) address: Option<PeerAddress>,
     /// Its peer sends nothing any more, and may be gone: a stream does not show it.
     pub(crate) peer_ended: bool,
     pub(crate) speaking: Option<Speaking>,
@@ -83,6 +85,7 @@ impl Session {
             generation,
             peer,
             browser: None,
+            address: None,
             peer_ended: false,
             speaking: None,
             has_written: false,

@@ -7,6 +7,7 @@
 //!   journal.db     the journal; with SQLite's -wal and -shm
 //!   view.db        the view; rebuilt from the journal at any time
 //!   find.db        the index for find; likewise
+//!   seen.db        when and from where accounts signed in; can be lost, and is in no backup
 //!   reserve        space for a start on a full disk: see `Reserve`
 //!   tls/           the server's own key.pem and certificate.pem
 //!   admin.sock     where `vang admin` talks to the server
@@ -239,6 +240,11 @@ impl DataFolder {
         self.path.join("find.db")
     }
 
+    /// When and from where accounts signed in; disposable, and in no backup.
+    pub fn seen_db(&self) -> PathBuf {
+        self.path.join("seen.db")
+    }
+
     /// Space reserved for a start on a full disk.
     pub fn reserve(&self) -> Reserve {
         Reserve { path: self.path.join("reserve") }
@@ -459,7 +465,7 @@ fn not_ours(names: &[OsString]) -> Option<&OsStr> {
     let ours = |name: &OsString| {
         is(name, &["lock", "reserve", "format.new", TLS, DataFolder::SOCKET, "lost+found"])
             || name.to_str().is_some_and(|name| {
-                ["journal.db-", "view.db", "find.db"].iter().any(|start| name.starts_with(start))
+                ["journal.db-", "view.db", "find.db", "seen.db"].iter().any(|start| name.starts_with(start))
             })
     };
     names.iter().filter(|name| !ours(name)).min().map(OsString::as_os_str)

@@ -34,7 +34,7 @@ use crate::secret::TOKEN_PREFIX;
 use crate::terminal::{harmless, indented};
 use crate::vang::{
     Action, Code, Event, EventMessage, FollowFrom, Following, Hello, Incoming, Reply, RequestWriter,
-    RoomEvent, Sent, SignedIn, incoming,
+    RoomEvent, Sent, SignedIn, failed_in_words, incoming,
 };
 use crate::{Decoder, Limits, Secret};
 
@@ -522,8 +522,13 @@ impl TypedLines {
                 }
             }
             Some(Asked::SignIn { .. }) => {
-                let name = reply.keys::<SignedIn>().unwrap_or_default().name;
+                let SignedIn { name, failed, failed_last, failed_from, .. } =
+                    reply.keys().unwrap_or_default();
                 self.show(&format!("-- you are {name}; /help shows what can be typed"));
+                if let Some(failed) = failed {
+                    let failed = failed_in_words(failed, failed_last.as_deref(), failed_from.as_deref());
+                    self.show(&format!("-- {failed}"));
+                }
                 if self.phase == Phase::Unnamed {
                     self.phase = Phase::Named;
                     self.follow(FIRST_ROOM);

@@ -8,6 +8,7 @@ mod keys; // keys of replies and events, by their types
 mod request; // what a client asks: read by the server, written by the client
 mod reply; // what the server answers: written and read
 mod results; // rows of results that are lists
+mod failed; // failed sign-ins, as their owner is told
 mod status; // the result of `status`
 mod event; // what the server tells: written and read
 mod json_line; // an event as one line of JSON
@@ -23,6 +24,7 @@ pub use event::{
     CONNECTION_EVENTS, ConnectionEvent, Content, Event, EventInfo, EventMessage, GUEST_PREFIX, ROOM_EVENTS,
     RoomEvent, Speaker,
 };
+pub use failed::failed_in_words;
 pub use follower::{Advice, Backoff, Follower, NewStart};
 pub use json_line::json_line;
 pub use keys::KeyInfo;

@@ -34,6 +34,7 @@ use crate::disk::jobs::{Asking, Queue};
 use crate::disk::journal::WriteJob;
 use crate::disk::progress::Progress;
 use crate::disk::readers::Disk;
+use crate::disk::seen::SeenWriter;
 use crate::disk::view_writer::view_writer;
 use crate::fairness::places;
 use crate::fairness::turns::{Credit, Fair, Turns};
@@ -196,7 +197,9 @@ impl World {
         };
         let find_ms = Arc::new(AtomicU64::new(1_000));
         let index = Arc::default();
-        let threads = Threads { journal, deltas, reads, finds, find_ms, progress, index };
+        // Nobody takes what is seen.
+        let seen = SeenWriter::new(std::sync::mpsc::channel().0);
+        let threads = Threads { journal, deltas, reads, finds, find_ms, progress, index, seen };
         let (data, damages) = (folder.path().to_owned(), opened.store.damages().clone());
         let monitoring = Monitoring::new(data, "vang".to_owned(), damages);
         let pump = Rc::new(Pump::new(hub, (threads, desk, inbox), monitoring, &limits));

@@ -20,7 +20,7 @@ use crate::clock::now;
 use crate::config::Config;
 use crate::disk::progress::Progress;
 use crate::disk::{Paths, Workers};
-use crate::disk::{find, index, journal, readers, view_writer};
+use crate::disk::{find, index, journal, readers, seen, view_writer};
 use crate::error::ServeError;
 use crate::fairness::opening::Opening;
 use crate::fairness::turns::Turns;
@@ -143,8 +143,12 @@ impl Server {
                 .map_err(no_thread)?;
         let hashing = (config.limits.guesses(), password::CURRENT);
         let (desk, hashers) = Desk::start(&opened.store, hashing, &sender).map_err(no_thread)?;
-        let indexer = index::indexer(paths, progress.clone(), index.clone(), sender).map_err(no_thread)?;
-        readers.extend([finder, indexer]);
+        let indexer =
+            index::indexer(paths, progress.clone(), index.clone(), sender.clone()).map_err(no_thread)?;
+        let (seen, rows, seen_thread) =
+            seen::seen(opened.folder.seen_db(), opened.store.identity().id, sender).map_err(no_thread)?;
+        hub.load_seen(rows);
+        readers.extend([finder, indexer, seen_thread]);
         readers.extend(hashers);
         let workers = Workers {
             readers,
@@ -159,7 +163,7 @@ impl Server {
         monitoring.connections_max.set(connections_max);
         monitoring.free_min.set(config.limits.ready_free_bytes());
         monitoring.lag_max.set(config.limits.ready_lag());
-        let threads = Threads { journal, deltas, reads, finds, find_ms, progress, index };
+        let threads = Threads { journal, deltas, reads, finds, find_ms, progress, index, seen };
         let pump = Rc::new(Pump::new(hub, (threads, desk, answers), monitoring, &config.limits));
         Ok(Server {
             shared: Rc::new(Shared {

@@ -6,6 +6,7 @@ mod messages;
 mod accounts;
 mod sign_in;
 mod credentials;
+mod failed_keys;
 mod invitations;
 mod follow;
 mod history;

@@ -106,8 +106,10 @@ impl Hub {
         // Who has given no name may still do so with a later request.
         if speaking.key.is_some() {
             session.speaking = Some(speaking.clone());
-            if let Principal::Account(account) = speaking.principal {
-                self.signed_in.insert((account, id));
+            if let Principal::Account(account) = speaking.principal
+                && self.signed_in.insert((account, id))
+            {
+                self.note_seen(id);
             }
         }
         Ok(speaking)

@@ -122,6 +122,7 @@ impl Hub {
         for id in ended {
             self.sign_out(id);
         }
+        self.seen.forget_tokens(who, |id| self.state.token_of_id(id).is_none());
     }
 
     /// Erases payloads that were replaced.

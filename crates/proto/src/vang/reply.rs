@@ -75,6 +75,12 @@ replies! {
         name: String,
         /// With `device`: with it this device signs in from now on.
         token: Option<String>,
+        /// Sign-ins with a wrong password since the last one with the right one.
+        failed: Option<u64>,
+        /// When the last of them was, RFC 3339.
+        failed_last ("failed-last"): Option<String>,
+        /// Its IP address.
+        failed_from ("failed-from"): Option<String>,
     }
     /// The message is durable. The result is its address.
     "send" => Sent { room: String, n: u64, seq: u64, address: String }
@@ -123,7 +129,14 @@ replies! {
     /// The result is `withdrawn`.
     "invitation-end" => InvitationEnded { id: u64, seq: u64 }
     /// The result is a list of `SessionRow`.
-    "sessions" => SessionList { name: String }
+    "sessions" => SessionList {
+        name: String,
+        /// When a connection last spoke as the account, RFC 3339.
+        seen: Option<String>,
+        failed: Option<u64>,
+        failed_last ("failed-last"): Option<String>,
+        failed_from ("failed-from"): Option<String>,
+    }
 }
 
 /// A reply that says yes, with a text as its result.

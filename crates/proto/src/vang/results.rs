@@ -54,6 +54,12 @@ pub struct SessionRow {
     /// When it ends by itself, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
+    /// When somebody last signed in with it, or the last of its connections ended, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used: Option<String>,
+    /// The IP address from which that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// Open connections.
     pub connections: u64,
     /// The connection that asks is one of them.

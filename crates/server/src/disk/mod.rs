@@ -6,6 +6,7 @@
 //!      ──Delta─────▶ view_writer      ├──Answer──▶ pump
 //!      ──ReadJob───▶ readers, finder ─┘
 //! journal and view ─▶ indexer ─▶ index
+//! pump ──SeenRow──▶ seen
 //! ```
 
 pub(crate) mod journal; // appends batches
@@ -17,6 +18,7 @@ pub(crate) mod jobs; // which read is next, fair to all addresses
 pub(crate) mod readers; // history, and events that are not in memory
 pub(crate) mod index; // feeds the index for find
 pub(crate) mod find; // answers find from the index
+pub(crate) mod seen; // keeps when and from where accounts signed in
 
 use std::io;
 use std::path::PathBuf;

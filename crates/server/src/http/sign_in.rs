@@ -3,7 +3,7 @@
 
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, ORIGIN, SET_COOKIE};
 use hyper::{Method, Response, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use vang_hub::limits::{COOKIE_MS, PLAIN_COOKIE_MS};
 use vang_proto::Secret;
 use vang_proto::limits::{SECRET_BYTES_MAX, TITLE_BYTES_MAX};
@@ -31,6 +31,25 @@ struct SignIn {
     device: Option<String>,
 }
 
+/// The body of the answer.
+#[derive(Default, Serialize)]
+struct Who {
+    /// `None`: nobody.
+    name: Option<String>,
+    /// Sign-ins with a wrong password since the last one with the right one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<Failed>,
+}
+
+#[derive(Serialize)]
+struct Failed {
+    count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+}
+
 type Answer = Result<Response<ResponseBody>, Response<ResponseBody>>;
 
 /// `GET /session`: who the request is signed in as. `POST /session`: signs the browser in.
@@ -53,17 +72,17 @@ async fn who(asked: &Asked<'_>) -> Answer {
     asked.credential().map_err(|error| refused_credential(&error))?;
     // A cookie that is not valid any more is taken away, and its browser is nobody.
     let Ok(mut session) = asked.session() else {
-        let mut response = json("null");
+        let mut response = json(&Who::default());
         response.headers_mut().insert(SET_COOKIE, cookie(asked, None));
         return Ok(response);
     };
     if !session.is_signed_in() {
-        return Ok(json("null"));
+        return Ok(json(&Who::default()));
     }
     session.ask(&RequestWriter { name: None }.write(1, &Action::Hello));
     let reply = reply(&mut session, no_memory).await?;
     let Hello { name, .. } = reply.keys().unwrap_or_default();
-    Ok(json(&serde_json::Value::from(name).to_string()))
+    Ok(json(&Who { name: Some(name), failed: None }))
 }
 
 async fn sign_in(asked: &Asked<'_>) -> Answer {
@@ -89,8 +108,10 @@ async fn sign_in(asked: &Asked<'_>) -> Answer {
     let action = Action::SignIn { password: Some(password), token, device };
     session.ask(&RequestWriter { name: Some(name) }.write(1, &action));
     let reply = reply(&mut session, no_memory).await?;
-    let SignedIn { name, token } = reply.keys().unwrap_or_default();
-    let mut response = json(&serde_json::Value::from(name).to_string());
+    let SignedIn { name, token, failed, failed_last, failed_from } = reply.keys().unwrap_or_default();
+    let failed = failed.map(|count| Failed { count, last: failed_last, from: failed_from });
+    let who = Who { name: Some(name), failed };
+    let mut response = json(&who);
     let token = token.map(Secret::new);
     response.headers_mut().insert(SET_COOKIE, cookie(asked, token.as_ref()));
     Ok(response)
@@ -98,7 +119,7 @@ async fn sign_in(asked: &Asked<'_>) -> Answer {
 
 async fn sign_out(asked: &Asked<'_>) -> Answer {
     check_page(asked).map_err(|error| refused_credential(&error))?;
-    let mut response = json("null");
+    let mut response = json(&Who::default());
     response.headers_mut().insert(SET_COOKIE, cookie(asked, None));
     if let Ok(mut session) = asked.session()
         && session.is_signed_in()
@@ -132,8 +153,9 @@ fn cookie(asked: &Asked<'_>, token: Option<&Secret>) -> HeaderValue {
     set_cookie(&journal, is_tls, token, ms / 1_000)
 }
 
-fn json(name: &str) -> Response<ResponseBody> {
-    let mut response = whole(StatusCode::OK, "application/json", format!("{{\"name\": {name}}}\n").into());
+fn json(who: &Who) -> Response<ResponseBody> {
+    let body = serde_json::to_string(who).expect("texts and numbers are JSON") + "\n";
+    let mut response = whole(StatusCode::OK, "application/json", body.into());
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

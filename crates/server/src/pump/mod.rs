@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 use vang_hub::limits::SNAPSHOT_STEPS;
-use vang_hub::{Admitted, Browser, Delta, Hub, Output, Peer, Read, ReadError, SessionId};
+use vang_hub::{Admitted, Browser, Delta, Hub, Output, Peer, PeerAddress, Read, ReadError, SessionId};
 use vang_proto::vang::{Action, Code, ErrorReply, Request, ServerSession, Ticket, write_error};
 use vang_proto::{Millis, Secret};
 
@@ -33,6 +33,7 @@ use crate::disk::Answer;
 use crate::disk::jobs::Asking;
 use crate::disk::journal::WriteJob;
 use crate::disk::progress::Progress;
+use crate::disk::seen::SeenWriter;
 use crate::fairness::memory::{LITTLE_BYTES, Memory};
 use crate::fairness::quota::{Ask, DELAY_MS_MAX, Quotas, Share};
 use crate::fairness::turns::{Clock, Turn, yield_to_the_ready};
@@ -64,6 +65,7 @@ pub(crate) struct Threads {
     pub(crate) progress: Arc<Progress>,
     /// How far the index for `find` is.
     pub(crate) index: Arc<Progress>,
+    pub(crate) seen: SeenWriter,
 }
 
 pub(crate) struct Pump {
@@ -126,7 +128,8 @@ impl Pump {
         share: Rc<Share>,
         session: ServerSession,
     ) -> Rc<Slot> {
-        let id = self.hub.borrow_mut().connect(peer);
+        let (id, from) = (self.hub.borrow_mut().connect(peer), connection.from);
+        self.hub.borrow_mut().set_address(id, PeerAddress { host: from.host(), ip: from.ip() });
         let slot = Rc::new(Slot {
             id,
             connection,
@@ -146,6 +149,14 @@ impl Pump {
             slot.session.borrow_mut().close("stopping");
         }
         slot
+    }
+
+    /// Gives away what is due, unless what was given before is still being written.
+    fn write_seen(&self) {
+        if self.threads.seen.is_free() {
+            let rows = self.hub.borrow_mut().seen_due(steady_now());
+            self.threads.seen.write(rows);
+        }
     }
 
     pub(crate) fn disconnect(&self, id: SessionId) {
@@ -523,6 +534,7 @@ impl Pump {
     fn ring(&self) {
         self.hub.borrow_mut().set_wall(now().wall);
         self.run_secrets();
+        self.write_seen();
         log_left_out(self.monitoring.reports.due(Instant::now()));
         self.memory.tidy(steady_now());
         self.memory.ask_allocator();
@@ -575,6 +587,8 @@ impl Pump {
         log_left_out(self.monitoring.reports.rest());
         let delta = self.hub.borrow_mut().farewell();
         let _ = self.threads.deltas.send(delta);
+        let seen = self.hub.borrow_mut().seen_rest();
+        self.threads.seen.write(seen);
         self.threads.progress.set_ending();
         self.threads.index.set_ending();
     }

@@ -1,14 +1,14 @@
 //! The desk: takes what the hub asks of passwords, lets each job run when its turn comes, and gives back what became of it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::UnboundedSender;
-use vang_chat::{AccountId, NameKey};
-use vang_hub::{SecretAnswer, SecretCheck, SecretError, SecretJob, SessionId};
+use vang_chat::AccountId;
+use vang_hub::{KnownBy, SecretAnswer, SecretCheck, SecretError, SecretJob, SessionId};
 use vang_journal::Store;
 
 use super::guesses::check::{Guess, Standing};
@@ -19,9 +19,6 @@ use super::pool::{HashJob, Hashing, JournalPayloads, hashers};
 use super::seal::Sealer;
 use crate::disk::Answer;
 
-/// Addresses from which somebody signed in, each with the account, that are remembered: the newest. Each takes about 100 bytes.
-const KNOWN_MAX: usize = 10_000;
-
 /// What became of a job, by its id.
 pub(crate) type Done = (u64, Result<SecretAnswer, SecretError>);
 
@@ -29,8 +26,6 @@ pub(crate) type Done = (u64, Result<SecretAnswer, SecretError>);
 struct Job {
     session: SessionId,
     account: Option<AccountId>,
-    name: NameKey,
-    from: IpAddr,
     check: Option<SecretCheck>,
     make: Option<NewPassword>,
 }
@@ -40,10 +35,6 @@ pub(crate) struct Desk {
     hashing: Hashing,
     sealer: Arc<Sealer>,
     jobs: HashMap<u64, Job>,
-    /// Who signed in from where.
-    known: HashSet<(NameKey, IpAddr)>,
-    /// The same, oldest first.
-    known_by_age: VecDeque<(NameKey, IpAddr)>,
 }
 
 impl Desk {
@@ -59,25 +50,24 @@ impl Desk {
         let payloads = || JournalPayloads::new(journal.clone());
         let (hashing, threads) = hashers(limits.threads, (cost, sealer.clone()), payloads, give, answers)?;
         let guesses = Guesses::new(limits);
-        let (jobs, known, known_by_age) = (HashMap::new(), HashSet::new(), VecDeque::new());
-        Ok((Desk { guesses, hashing, sealer, jobs, known, known_by_age }, threads))
+        Ok((Desk { guesses, hashing, sealer, jobs: HashMap::new() }, threads))
     }
 
     /// A job of the hub's, for a client at this address. What comes back is done already. Then call `run`.
     pub(crate) fn ask(&mut self, now: u64, job: SecretJob, from: IpAddr) -> Option<Done> {
-        let SecretJob { id, session, account, name, shown, check, make, device } = job;
+        let SecretJob { id, session, account, name, shown, check, make, known } = job;
         let make = match make.map(|password| NewPassword::new(&password, &shown)).transpose() {
             Ok(make) => make,
             Err(weak) => return Some((id, Err(SecretError::Weak(weak.to_string())))),
         };
-        let standing = match device {
+        let standing = match known {
             // Somebody with the code of an invitation guesses as a stranger does.
             _ if make.is_some() && account.is_some() => Standing::SignedIn,
-            Some(device) => Standing::KnownDevice(device),
-            None if self.known.contains(&(name, from)) => Standing::KnownAddress,
+            Some(KnownBy::Device(device)) => Standing::KnownDevice(device),
+            Some(KnownBy::Address) => Standing::KnownAddress,
             None => Standing::Stranger,
         };
-        self.jobs.insert(id, Job { session, account, name, from, check, make });
+        self.jobs.insert(id, Job { session, account, check, make });
         let refused = self.guesses.ask(now, Guess { id, account: name, from, standing })?;
         Some(self.refuse(refused))
     }
@@ -119,8 +109,7 @@ impl Desk {
                         self.hashing.push(HashJob::Make { id, password });
                         return None;
                     }
-                    let (name, from, account) = (job.name, job.from, job.account);
-                    self.remember(name, from);
+                    let account = job.account;
                     let made = match right {
                         // Without a new verifier the old one still serves.
                         Checked::YesButOld(verifier) => self.seal(account, &verifier).ok(),
@@ -166,18 +155,6 @@ impl Desk {
         let made = self.sealer.seal(account, verifier);
         let made = made.map_err(|error| SecretError::Unavailable(error.to_string()))?;
         Ok(SecretAnswer { made: Some(made) })
-    }
-
-    fn remember(&mut self, name: NameKey, from: IpAddr) {
-        if !self.known.insert((name, from)) {
-            return;
-        }
-        self.known_by_age.push_back((name, from));
-        if self.known_by_age.len() > KNOWN_MAX
-            && let Some(oldest) = self.known_by_age.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
     }
 }
 

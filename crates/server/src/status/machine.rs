@@ -7,7 +7,16 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Resource, getrlimit};
 
 /// The data folder's files that grow, with what SQLite keeps beside them.
-const FILES: [&str; 6] = ["journal.db", "journal.db-wal", "view.db", "view.db-wal", "find.db", "find.db-wal"];
+const FILES: [&str; 8] = [
+    "journal.db",
+    "journal.db-wal",
+    "view.db",
+    "view.db-wal",
+    "find.db",
+    "find.db-wal",
+    "seen.db",
+    "seen.db-wal",
+];
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Machine {

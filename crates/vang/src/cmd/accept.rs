@@ -52,7 +52,7 @@ pub(crate) fn run(args: &AcceptArgs) -> anyhow::Result<()> {
     let device = Some(args.device.clone().unwrap_or_else(machine_name));
     let action = Action::Accept { code, new, device };
     let reply = connection.ask(args.name.as_deref(), &action, deadline).map_err(CommandError::from)?;
-    let Some(SignedIn { name, token: Some(token) }) = reply.keys() else {
+    let Some(SignedIn { name, token: Some(token), .. }) = reply.keys() else {
         return Err(CommandError::new(format!("the answer of {server} to 'accept' has no token")).into());
     };
     let token = Secret::new(token);

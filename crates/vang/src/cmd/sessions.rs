@@ -4,11 +4,11 @@ use clap::{Args, Subcommand};
 use serde_json::value::RawValue;
 use unicode_width::UnicodeWidthStr;
 use vang_proto::terminal::{harmless_line, one_line};
-use vang_proto::vang::{Action, Reply, SessionRow};
+use vang_proto::vang::{Action, Reply, SessionList, SessionRow, failed_in_words};
 
 use crate::args::{ClientArgs, about};
 use crate::clock::{Clock, by_pattern};
-use crate::say::{CommandError, print_line, to_terminal};
+use crate::say::{CommandError, note, print_line, to_terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +33,8 @@ pub(crate) struct SessionsArgs {
 /// How a list is shown.
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
-    /// One JSON object per line: `id`, `title`, `scope`, `rooms`, `created`, `until`, `connections`, `own`
+    /// One JSON object per line: `id`, `title`, `scope`, `rooms`, `created`, `used`, `address`, `until`,
+    /// `connections`, `own`
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -98,6 +99,12 @@ pub(crate) fn show(reply: &Reply, which: Which, list: &ListArgs) -> anyhow::Resu
             rows.push((raw, row));
         }
     }
+    let clock = if to_terminal() { Clock::local() } else { Clock::utc() };
+    if let Some(SessionList { failed: Some(failed), failed_last, failed_from, .. }) = reply.keys()
+        && which == Which::All
+    {
+        note_failed(&clock, failed, failed_last.as_ref(), failed_from.as_deref());
+    }
     if list.json {
         for (raw, _) in &rows {
             // JSON goes out unchanged, also keys that this program does not know.
@@ -105,7 +112,6 @@ pub(crate) fn show(reply: &Reply, which: Which, list: &ListArgs) -> anyhow::Resu
         }
         return Ok(());
     }
-    let clock = if to_terminal() { Clock::local() } else { Clock::utc() };
     let rows: Vec<SessionRow> = rows.into_iter().map(|(_, row)| row).collect();
     for line in table(&rows, &clock) {
         print_line(&line)?;
@@ -113,18 +119,25 @@ pub(crate) fn show(reply: &Reply, which: Which, list: &ListArgs) -> anyhow::Resu
     Ok(())
 }
 
+/// Tells the owner of failed sign-ins.
+pub(crate) fn note_failed(clock: &Clock, count: u64, last: Option<&String>, from: Option<&str>) {
+    let last = last.map(|last| shown_time(clock, last));
+    note(&harmless_line(&failed_in_words(count, last.as_deref(), from)));
+}
+
+/// A time of the server, to the minute.
+fn shown_time(clock: &Clock, time: &str) -> String {
+    let at = clock.read(time).and_then(|at| by_pattern("%F %H:%M", &at).ok());
+    at.unwrap_or_else(|| harmless_line(time))
+}
+
 /// What a cell without a value shows.
 const NOTHING: &str = "-";
 
 fn table(rows: &[SessionRow], clock: &Clock) -> Vec<String> {
-    let head = ["id", "title", "scope", "rooms", "created", "until", "connections"].map(str::to_owned);
-    let time = |time: &Option<String>| match time {
-        None => String::new(),
-        Some(time) => clock
-            .read(time)
-            .and_then(|at| by_pattern("%F %H:%M", &at).ok())
-            .unwrap_or_else(|| harmless_line(time)),
-    };
+    let head = ["id", "title", "scope", "rooms", "created", "used", "address", "until", "connections"];
+    let head = head.map(str::to_owned);
+    let time = |time: &Option<String>| time.as_ref().map_or(String::new(), |time| shown_time(clock, time));
     let cells = rows.iter().map(|row| {
         [
             row.id.map_or_else(String::new, |id| id.to_string()),
@@ -132,6 +145,8 @@ fn table(rows: &[SessionRow], clock: &Clock) -> Vec<String> {
             harmless_line(&row.scope),
             harmless_line(&row.rooms.join(",")),
             time(&row.created),
+            time(&row.used),
+            row.address.as_deref().map_or_else(String::new, harmless_line),
             time(&row.until),
             format!("{}{}", row.connections, if row.own { " (this one)" } else { "" }),
         ]
@@ -162,16 +177,17 @@ mod tests {
     #[test]
     fn a_session_is_one_line_of_a_table() {
         let rows = r#"[
-            {"id": 8, "title": "máy\nbàn", "scope": "device", "created": "2026-05-01T00:00:00.001Z", "connections": 2, "own": true},
+            {"id": 8, "title": "máy\nbàn", "scope": "device", "created": "2026-05-01T00:00:00.001Z",
+             "used": "2026-05-02T08:15:00.001Z", "address": "203.0.113.9", "connections": 2, "own": true},
             {"id": 1024, "title": "東京", "scope": "send", "rooms": ["ops", "lab"], "created": "2026-05-01T10:30:00.001Z",
-             "until": "soon\u001b[2J", "connections": 0, "more": 1},
+             "used": "yesterday", "address": "\u001b[2J", "until": "soon\u001b[2J", "connections": 0, "more": 1},
             {"title": "", "scope": "device", "connections": 1}]"#;
         let rows: Vec<SessionRow> = serde_json::from_str(rows).unwrap();
         let expected = "\
-id    title    scope   rooms    created           until          connections
-8     máy bàn  device  -        2026-05-01 00:00  -              2 (this one)
-1024  東京     send    ops,lab  2026-05-01 10:30  soon\\u{1b}[2J  0
--     -        device  -        -                 -              1";
+id    title    scope   rooms    created           used              address      until          connections
+8     máy bàn  device  -        2026-05-01 00:00  2026-05-02 08:15  203.0.113.9  -              2 (this one)
+1024  東京     send    ops,lab  2026-05-01 10:30  yesterday         \\u{1b}[2J   soon\\u{1b}[2J  0
+-     -        device  -        -                 -                 -            -              1";
         assert_eq!(table(&rows, &Clock::utc()).join("\n"), expected);
     }
 }

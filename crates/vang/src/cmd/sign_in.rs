@@ -10,7 +10,9 @@ use vang_proto::limits::TITLE_BYTES_MAX;
 use vang_proto::terminal::harmless_line;
 use vang_proto::vang::{Action, Code, GUEST_PREFIX, Hello, SignedIn};
 
+use super::sessions::note_failed;
 use crate::args::{ClientArgs, ServerArgs, about, login_name};
+use crate::clock::Clock;
 use crate::identity::Source;
 use crate::say::{CommandError, note, print_line};
 use crate::secret_input::{PasswordSource, token_of_stdin};
@@ -134,7 +136,13 @@ fn with_password(
     let reply =
         connection.ask(Some(&name), &action, deadline).map_err(|fault| refused(fault, PASSWORD_ADVICE))?;
     match reply.keys() {
-        Some(SignedIn { name, token: Some(token) }) => Ok((connection, name, Secret::new(token))),
+        Some(SignedIn { name, token: Some(token), failed, failed_last, failed_from }) => {
+            if let Some(failed) = failed {
+                note_failed(&Clock::local(), failed, failed_last.as_ref(), failed_from.as_deref());
+                note("if that was not you: vang passwd sets a new password, and signs out all other devices");
+            }
+            Ok((connection, name, Secret::new(token)))
+        }
         _ => Err(CommandError::new(format!("the answer of {server} to 'sign-in' has no token"))),
     }
 }

@@ -174,6 +174,10 @@ fn a_browser_signs_in_with_a_cookie_that_is_good_for_it_alone() {
     assert_eq!((wrong.0, wrong.1, &wrong.2["error"]["code"]), (401, None, &Value::from("wrong-secret")));
     let (status, cookie, body) = sign_in(origin, "several plain words");
     assert_eq!((status, body["name"].as_str()), (200, Some("ada")));
+    let failed = &body["failed"];
+    assert_eq!((failed["count"].as_u64(), failed["from"].as_str()), (Some(1), Some("127.0.0.1")), "{body}");
+    assert!(failed["last"].as_str().unwrap().ends_with('Z'), "{body}");
+    assert_eq!(sign_in(origin, "several plain words").2.get("failed"), None, "it was told");
     let cookie = cookie.unwrap();
     let (pair, attributes) = cookie.split_once("; ").unwrap();
     assert_eq!(attributes, "Path=/; Max-Age=86400; HttpOnly; SameSite=Strict");

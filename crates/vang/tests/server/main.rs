@@ -12,6 +12,7 @@ mod abuse; // what is no request, and what must not come of it
 mod listen; // addresses, limits, the data folder
 mod sign_in; // tokens, what vang login stores, sessions
 mod passwords; // signing in with a password, changing it
+mod seen; // when and from where somebody signed in, and failed sign-ins
 mod doors; // tokens, cookies and invitations at every door
 mod who; // which account a connection speaks as, and which server a command means
 mod proxies; // nginx and HAProxy in front of a plain address

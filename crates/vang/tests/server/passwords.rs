@@ -8,8 +8,8 @@ use crate::harness::succeeded;
 use crate::harness::terminal::Terminal;
 use crate::sign_in::{World, files, given, run};
 
-const FIRST: &str = "correct horse battery";
-const SECOND: &str = "staple of another kind";
+pub(crate) const FIRST: &str = "correct horse battery";
+pub(crate) const SECOND: &str = "staple of another kind";
 
 /// A command of the user of this device.
 fn on(world: &World, device: &str, args: &[&str]) -> Command {
@@ -18,13 +18,13 @@ fn on(world: &World, device: &str, args: &[&str]) -> Command {
     command
 }
 
-fn log_in(world: &World, device: &str, password: &str) -> Output {
+pub(crate) fn log_in(world: &World, device: &str, password: &str) -> Output {
     let args = ["login", "eve", "--password-stdin", "--device", device];
     given(on(world, device, &args), &format!("{password}\n"))
 }
 
 /// Adds eve with the first password.
-fn with_eve(world: World) -> World {
+pub(crate) fn with_eve(world: World) -> World {
     let mut add = crate::harness::vang();
     add.args(["admin", "account", "add", "eve", "--password-stdin", "--data"]).arg(world.data());
     assert_eq!(succeeded(&["account add"], given(add, &format!("{FIRST}\n"))), "eve\n");

@@ -13,6 +13,7 @@ use crate::cold::{Read, ReadAnswer, ReadError};
 use crate::continuation::Continuation;
 use crate::encode::rfc3339;
 use crate::hub::Hub;
+use crate::hub::actions::failed_keys::FailedKeys;
 use crate::hub::actions::sign_in::secret_refused;
 use crate::secrets::{SecretAnswer, SecretCheck, SecretError, SecretJob};
 use crate::session::Asker;
@@ -60,16 +61,7 @@ impl Hub {
         let shown = self.book.speaker(&Principal::Account(account), None).to_string();
         let name = self.names.key(&shown);
         let session = asker.session;
-        SecretJob {
-            id: 0,
-            session,
-            account: Some(account),
-            name,
-            shown,
-            check,
-            make: Some(new),
-            device: None,
-        }
+        SecretJob { id: 0, session, account: Some(account), name, shown, check, make: Some(new), known: None }
     }
 
     /// A verifier of the new password was made.
@@ -168,12 +160,17 @@ impl Hub {
     ) -> Result<(), ReadError> {
         let entries = answer.and_then(ReadAnswer::entries)?;
         let mut connections: BTreeMap<Option<TokenId>, u64> = BTreeMap::new();
-        for (_, proof) in self.signed_in_as(account) {
+        // Of one of those that have no token: others' addresses stand at their tokens.
+        let mut address = None;
+        for (id, proof) in self.signed_in_as(account) {
             let token = match proof {
                 Proof::Token(id) => Some(id),
                 Proof::Name | Proof::Password => None,
             };
             *connections.entry(token).or_default() += 1;
+            if token.is_none() {
+                address = self.session(id).and_then(|session| session.address).and_then(|address| address.ip);
+            }
         }
         let own = self.token_of(asker.session);
         let entries: BTreeMap<u64, Entry> =
@@ -184,6 +181,7 @@ impl Hub {
             let entry = entries.get(&token.id.0);
             let payload = entry.and_then(|entry| entry.payload.as_ref());
             let envelope = entry.and_then(|entry| Envelope::decode(&entry.envelope).ok());
+            let used = self.seen.token(account, token.id);
             SessionRow {
                 id: Some(token.id.0),
                 title: payload.and_then(|payload| decode_name(&payload.bytes).ok()).unwrap_or_default(),
@@ -191,6 +189,8 @@ impl Hub {
                 rooms: token.rooms.iter().map(|room| self.book.room(*room).into_owned()).collect(),
                 created: envelope.map(|envelope| rfc3339(envelope.time)),
                 until: token.until.map(rfc3339),
+                used: used.map(|used| rfc3339(used.at)),
+                address: used.and_then(|used| used.ip).map(|ip| ip.to_string()),
                 connections: connections.get(&Some(token.id)).copied().unwrap_or_default(),
                 own: own == Some(token.id),
             }
@@ -198,12 +198,22 @@ impl Hub {
         // Those with a password alone, or a name alone, have nothing that could be ended one by one.
         let others = connections.get(&None).map(|&connections| SessionRow {
             scope: scope_word(Scope::Device).to_owned(),
+            address: address.map(|ip| ip.to_string()),
             connections,
             own: own.is_none() && self.signed_in_as(account).any(|(id, _)| id == asker.session),
             ..SessionRow::default()
         });
         let rows: Vec<SessionRow> = rows.chain(others).collect();
-        let keys = SessionList { name: self.book.speaker(&Principal::Account(account), None).to_string() };
+        let seen = self.seen.account(account);
+        let FailedKeys { failed, failed_last, failed_from } = FailedKeys::of(seen.failed);
+        let name = self.book.speaker(&Principal::Account(account), None).to_string();
+        let keys = SessionList {
+            name,
+            seen: seen.last.map(|last| rfc3339(last.at)),
+            failed,
+            failed_last,
+            failed_from,
+        };
         self.accept_json(asker, &keys, &rows);
         Ok(())
     }

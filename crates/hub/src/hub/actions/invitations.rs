@@ -184,7 +184,7 @@ impl Hub {
             shown,
             check: None,
             make: Some(new.clone()),
-            device: None,
+            known: None,
         };
         let asker = Asker { made: Some(Box::new(Made::Accept { new, device })), ..asker.clone() };
         self.ask_secrets(job, Continuation::Accept { asker, key, wanted });

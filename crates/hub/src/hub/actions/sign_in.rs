@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use vang_chat::{
     AccountId, AccountStatus, CredentialCommand, NewToken, Principal, RoomId, Scope, Seq, Time, TokenId,
-    TokenKey, Which,
+    Which,
 };
 use vang_journal::encode_name;
 use vang_proto::Secret;
@@ -12,11 +12,20 @@ use vang_proto::vang::{Code, ErrorReply, NoKeys, SignedIn, TokenCreated};
 use crate::admission::{Browser, Proof, Speaking, bad_name};
 use crate::continuation::Continuation;
 use crate::hub::Hub;
+use crate::hub::actions::failed_keys::FailedKeys;
 use crate::limits::{COOKIE_MS, JOURNAL_RETRY_MS, PLAIN_COOKIE_MS};
 use crate::secrets::{
     Place, SecretAnswer, SecretCheck, SecretError, SecretJob, new_token, place_of, token_key,
 };
 use crate::session::{Asker, Made, SessionId};
+
+/// What a connection has just signed in with.
+enum SignedInBy<'a> {
+    /// And the token that its device is given for it.
+    Password(Option<&'a Secret>),
+    /// A token that it had.
+    OwnToken,
+}
 
 impl Hub {
     pub(in crate::hub) fn sign_in(
@@ -33,7 +42,7 @@ impl Hub {
             }
             (None, Some(token)) => {
                 self.sign_in_with(asker.session, name, &token)?;
-                self.answer_signed_in(asker, None);
+                self.answer_signed_in(asker, SignedInBy::OwnToken);
                 Ok(())
             }
             // The token only shows the device, and may have ended.
@@ -74,15 +83,8 @@ impl Hub {
             }
         }
         self.take_account(id, account, Proof::Token(token))?;
-        self.devices.remember(account, key);
+        self.note_signed_in(id, account, Some(key));
         Ok(())
-    }
-
-    /// The device of this token, if the account signed in on it before.
-    fn known_device(&self, account: AccountId, key: &TokenKey) -> Option<u64> {
-        let is_known = self.state.token(key).is_some_and(|token| token.who == account);
-        let number = u64::from_le_bytes(key.0[..8].try_into().unwrap_or_default());
-        (is_known || self.devices.contains(account, *key)).then_some(number)
     }
 
     fn begin_sign_in(
@@ -93,12 +95,12 @@ impl Hub {
         device: Option<String>,
     ) -> Result<(), ErrorReply> {
         let (shown, key, account) = self.named(name).map_err(|bad| bad_name("as", name, &bad))?;
-        let known = shown_token.zip(account);
-        let known = known.and_then(|(token, account)| self.known_device(account, &token_key(token)));
+        let shown_key = shown_token.map(token_key);
+        let known = account.and_then(|account| self.known_by(asker.session, account, shown_key.as_ref()));
         let verifier = account.and_then(|account| self.state.password(account));
         let check = Some(SecretCheck { password, verifier });
         let session = asker.session;
-        let job = SecretJob { id: 0, session, account, name: key, shown, check, make: None, device: known };
+        let job = SecretJob { id: 0, session, account, name: key, shown, check, make: None, known };
         self.ask_secrets(job, Continuation::SignIn { asker: asker.clone(), account, verifier, device });
         Ok(())
     }
@@ -112,6 +114,9 @@ impl Hub {
         device: Option<String>,
         answer: Result<SecretAnswer, SecretError>,
     ) {
+        if let (Err(SecretError::Wrong), Some(account)) = (&answer, account) {
+            self.note_failed(asker.session, account);
+        }
         let outcome = match (answer, account) {
             (Ok(answer), Some(account)) => {
                 if let (Some(made), Some(from)) = (answer.made, verifier) {
@@ -139,8 +144,9 @@ impl Hub {
         device: Option<String>,
     ) -> Result<(), ErrorReply> {
         self.take_account(asker.session, account, Proof::Password)?;
+        self.note_signed_in(asker.session, account, None);
         let Some(title) = device else {
-            self.answer_signed_in(asker, None);
+            self.answer_signed_in(asker, SignedInBy::Password(None));
             return Ok(());
         };
         let until = match self.session(asker.session).and_then(|session| session.browser) {
@@ -172,10 +178,27 @@ impl Hub {
         Ok(())
     }
 
-    pub(in crate::hub) fn answer_signed_in(&mut self, asker: &Asker, token: Option<&Secret>) {
+    /// The owner is told of failed sign-ins: who signed in with the password, once; and devices, until then. A script's token tells
+    /// nobody.
+    fn answer_signed_in(&mut self, asker: &Asker, by: SignedInBy<'_>) {
         let name = self.name_of_session(asker.session);
+        let account = match self.principal(asker.session, None) {
+            Principal::Account(account) => Some(account),
+            Principal::Operator | Principal::Guest(_) => None,
+        };
+        let (failed, token) = match by {
+            SignedInBy::Password(token) => {
+                (account.and_then(|account| self.seen.take_failed(account)), token)
+            }
+            SignedInBy::OwnToken => {
+                let token = self.token_of(asker.session).and_then(|id| self.state.token_of_id(id));
+                let owner = account.filter(|_| token.is_some_and(|token| token.scope == Scope::Device));
+                (owner.and_then(|account| self.seen.account(account).failed), None)
+            }
+        };
+        let FailedKeys { failed, failed_last, failed_from } = FailedKeys::of(failed);
         let token = token.map(|token| token.expose().to_owned());
-        let keys = SignedIn { name, token };
+        let keys = SignedIn { name, token, failed, failed_last, failed_from };
         self.accept(asker, &keys, &keys.name);
     }
 
@@ -208,7 +231,9 @@ impl Hub {
                 if let Some(speaking) = speaking {
                     speaking.proof = Proof::Token(id);
                 }
-                self.answer_signed_in(asker, Some(secret));
+                // The device is known from here on, also when its token has ended.
+                self.note_signed_in(asker.session, who, Some(token_key(secret)));
+                self.answer_signed_in(asker, SignedInBy::Password(Some(secret)));
             }
             Some(Made::Shown(secret)) => {
                 let keys = TokenCreated { name, id: id.0, seq: seq.0 };
