@@ -194,7 +194,8 @@ pub(crate) fn refused(refusal: &Refusal) -> ErrorReply {
         Refusal::AccountDisabled => Code::AccountDisabled,
         Refusal::NoToken => Code::NoToken,
         Refusal::NoInvitation => Code::NoInvitation,
-        Refusal::NameNeeded | Refusal::TooManyUses { .. } => Code::BadRequest,
+        Refusal::NameNeeded => Code::NameNeeded,
+        Refusal::TooManyUses { .. } => Code::BadRequest,
         Refusal::TooManyInvitations { .. } => Code::TooMany,
         // Nobody hears of these: tokens are random, and verifiers are renewed by the server itself.
         Refusal::TokenTaken | Refusal::OldPassword => Code::WrongSecret,

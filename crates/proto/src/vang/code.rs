@@ -42,6 +42,8 @@ codes! {
     UnknownAction = "unknown-action",
     /// Not a name.
     BadName = "bad-name" ["key"],
+    /// The code of an invitation makes an account, and needs its name.
+    NameNeeded = "name-needed",
     /// The connection speaks under another name already.
     NameSet = "name-set",
     /// Guests may not do this.

@@ -111,9 +111,12 @@ pub(super) fn not_admitted(error: &ErrorReply) -> Response<ResponseBody> {
 
 fn status(code: Code) -> StatusCode {
     match code {
-        Code::Malformed | Code::UnknownEncoding | Code::BadRequest | Code::UnknownAction | Code::BadName => {
-            StatusCode::BAD_REQUEST
-        }
+        Code::Malformed
+        | Code::UnknownEncoding
+        | Code::BadRequest
+        | Code::UnknownAction
+        | Code::BadName
+        | Code::NameNeeded => StatusCode::BAD_REQUEST,
         Code::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         Code::TimedOut => StatusCode::REQUEST_TIMEOUT,
         Code::AccountNeeded | Code::NotAllowed | Code::NotMember | Code::TlsRequired | Code::SignInNeeded => {

@@ -39,6 +39,7 @@ const SEND: &Methods = &Methods {
 };
 const BOTH: &Methods =
     &Methods { allow: "GET, HEAD, POST", refusal: "GET says who is signed in, POST signs in\n" };
+const NEW: &Methods = &Methods { allow: "POST", refusal: "POST accepts an invitation\n" };
 const END: &Methods = &Methods { allow: "POST", refusal: "POST signs out\n" };
 const OPEN: &Methods = &Methods { allow: "GET", refusal: "a WebSocket begins with GET\n" };
 
@@ -49,6 +50,7 @@ const ROUTES: &[Route] = &[
     Route { path: &["metrics"],              methods: READ, who: Who::Clients,   handler: health::metrics },
     Route { path: &["admission"],            methods: READ, who: Who::Clients,   handler: who_can_enter::admission },
     Route { path: &["session"],              methods: BOTH, who: Who::Clients,   handler: sign_in::session },
+    Route { path: &["session", "new"],       methods: NEW,  who: Who::Clients,   handler: sign_in::new },
     Route { path: &["session", "end"],       methods: END,  who: Who::Clients,   handler: sign_in::end },
     Route { path: &["ws"],                   methods: OPEN, who: Who::Clients,   handler: upgrade::websocket },
     Route { path: &["rooms"],                methods: READ, who: Who::Clients,   handler: questions::rooms },
@@ -86,6 +88,7 @@ mod tests {
             "/metrics",
             "/admission",
             "/session",
+            "/session/new",
             "/session/end",
             "/ws",
             "/rooms",

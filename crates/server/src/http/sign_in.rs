@@ -1,8 +1,9 @@
-//! `/session`: who a browser is signed in as; `POST` signs it in with a password, and `POST /session/end` out. The token is the
-//! browser's cookie, which no script of a page can read.
+//! `/session`: who a browser is signed in as; `POST` signs it in with a password, `POST /session/new` with the code of an invitation
+//! and a new password, and `POST /session/end` out. The token is the browser's cookie, which no script of a page can read.
 
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, ORIGIN, SET_COOKIE};
 use hyper::{Method, Response, StatusCode};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vang_hub::limits::{COOKIE_MS, PLAIN_COOKIE_MS};
 use vang_proto::Secret;
@@ -19,7 +20,7 @@ use super::session::HubSession;
 /// What a browser is called that says nothing.
 const BROWSER: &str = "browser";
 
-/// Longest body of a `POST /session`, bytes.
+/// Longest body of a `POST /session` or `POST /session/new`, bytes.
 const BODY_BYTES_MAX: usize = 4 * SECRET_BYTES_MAX;
 
 /// The body of a `POST /session`. Other keys are ignored.
@@ -50,6 +51,16 @@ struct Failed {
     from: Option<String>,
 }
 
+/// The body of a `POST /session/new`. Other keys are ignored.
+#[derive(Deserialize)]
+struct Acceptance {
+    code: String,
+    password: String,
+    /// Of the new account; a link is for one that there is.
+    name: Option<String>,
+    device: Option<String>,
+}
+
 type Answer = Result<Response<ResponseBody>, Response<ResponseBody>>;
 
 /// `GET /session`: who the request is signed in as. `POST /session`: signs the browser in.
@@ -61,6 +72,11 @@ pub(super) fn session(asked: Asked<'_>) -> Answering<'_> {
         };
         answer.unwrap_or_else(|refused| refused)
     })
+}
+
+/// `POST /session/new`: accepts an invitation.
+pub(super) fn new(asked: Asked<'_>) -> Answering<'_> {
+    Box::pin(async move { accept(&asked).await.unwrap_or_else(|refused| refused) })
 }
 
 /// `POST /session/end`.
@@ -89,32 +105,78 @@ async fn sign_in(asked: &Asked<'_>) -> Answer {
     check_page(asked).map_err(|error| refused_credential(&error))?;
     // With what it is signed in now, it is not asked.
     let mut session = asked.new_session();
-    let body = body::read(asked, &mut session).await?;
-    let too_long = || fault(Code::TooLong, &format!("a body of more than {BODY_BYTES_MAX} bytes"));
-    let body = Some(body).filter(|body| body.len() <= BODY_BYTES_MAX).ok_or_else(too_long)?;
     let wanted = "the body must be JSON: {\"name\": …, \"password\": …, \"device\"?: …}";
-    let SignIn { name, password, device } =
-        serde_json::from_slice(&body).map_err(|_| fault(Code::BadRequest, wanted))?;
+    let SignIn { name, password, device } = read_body(asked, &mut session, wanted).await?;
     let password = Secret::new(password);
     if password.is_empty() || password.len() > SECRET_BYTES_MAX || name.len() > SECRET_BYTES_MAX {
         let why = format!("name and password have 1 to {SECRET_BYTES_MAX} bytes");
         return Err(fault(Code::BadRequest, &why));
     }
-    let device = device.filter(|device| !device.trim().is_empty() && device.len() <= TITLE_BYTES_MAX);
-    let device = Some(device.unwrap_or_else(|| BROWSER.to_owned()));
     session.set_browser(asked.browser());
     // The cookie that it has, which may have ended, shows that the account signed in here before.
     let token = asked.credential().ok().and_then(|credential| credential.token);
-    let action = Action::SignIn { password: Some(password), token, device };
+    let action = Action::SignIn { password: Some(password), token, device: title(device) };
     session.ask(&RequestWriter { name: Some(name) }.write(1, &action));
     let reply = reply(&mut session, no_memory).await?;
+    Ok(signed_in(asked, &reply))
+}
+
+async fn accept(asked: &Asked<'_>) -> Answer {
+    check_page(asked).map_err(|error| refused_credential(&error))?;
+    let mut session = asked.new_session();
+    let wanted = "the body must be JSON: {\"code\": …, \"password\": …, \"name\"?: …, \"device\"?: …}";
+    let Acceptance { code, password, name, device } = read_body(asked, &mut session, wanted).await?;
+    let (code, new) = (Secret::new(code), Secret::new(password));
+    let is_out_of_bounds = |text: &str| text.is_empty() || text.len() > SECRET_BYTES_MAX;
+    let name = name.filter(|name| !name.trim().is_empty());
+    if is_out_of_bounds(code.expose())
+        || is_out_of_bounds(new.expose())
+        || name.as_deref().is_some_and(is_out_of_bounds)
+    {
+        let why = format!("code, password and name have 1 to {SECRET_BYTES_MAX} bytes");
+        return Err(fault(Code::BadRequest, &why));
+    }
+    session.set_browser(asked.browser());
+    let action = Action::Accept { code, new, device: title(device) };
+    session.ask(&RequestWriter { name }.write(1, &action));
+    let reply = reply(&mut session, no_memory).await?;
+    // The new cookie takes the place of another one, whose token nobody would end. If that fails, it ends by its time.
+    if let Ok(mut former) = asked.session()
+        && former.is_signed_in()
+    {
+        let _ = end_token(&mut former).await;
+    }
+    Ok(signed_in(asked, &reply))
+}
+
+/// The JSON of a body; `wanted` says what it must be.
+async fn read_body<T: DeserializeOwned>(
+    asked: &Asked<'_>,
+    session: &mut HubSession,
+    wanted: &str,
+) -> Result<T, Response<ResponseBody>> {
+    let body = body::read(asked, session).await?;
+    if body.len() > BODY_BYTES_MAX {
+        return Err(fault(Code::TooLong, &format!("a body of more than {BODY_BYTES_MAX} bytes")));
+    }
+    serde_json::from_slice(&body).map_err(|_| fault(Code::BadRequest, wanted))
+}
+
+/// What the owner of the account calls this browser.
+fn title(device: Option<String>) -> Option<String> {
+    let device = device.filter(|device| !device.trim().is_empty() && device.len() <= TITLE_BYTES_MAX);
+    Some(device.unwrap_or_else(|| BROWSER.to_owned()))
+}
+
+/// The account's name, and the cookie.
+fn signed_in(asked: &Asked<'_>, reply: &Reply) -> Response<ResponseBody> {
     let SignedIn { name, token, failed, failed_last, failed_from } = reply.keys().unwrap_or_default();
     let failed = failed.map(|count| Failed { count, last: failed_last, from: failed_from });
     let who = Who { name: Some(name), failed };
     let mut response = json(&who);
     let token = token.map(Secret::new);
     response.headers_mut().insert(SET_COOKIE, cookie(asked, token.as_ref()));
-    Ok(response)
+    response
 }
 
 async fn sign_out(asked: &Asked<'_>) -> Answer {

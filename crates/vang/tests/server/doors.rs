@@ -4,7 +4,7 @@
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::ask;
 use crate::harness::socket::{WebSocket, handshake, head};
@@ -204,6 +204,67 @@ fn a_browser_signs_in_with_a_cookie_that_is_good_for_it_alone() {
     let gone = who(&with(origin));
     assert_eq!((gone.0, gone.2["name"].is_null()), (200, true));
     assert!(gone.1.unwrap().contains("Max-Age=0"), "the cookie is taken away");
+}
+
+#[test]
+fn a_browser_accepts_an_invitation_and_has_its_cookie() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let server = Server::here(&data, &[]);
+    for name in ["ada", "pay"] {
+        operate(&data, "account-add", &[("name", &quoted(name))]);
+    }
+    let code = operate(&data, "invite", &[("room", "\"general\"")]);
+    let link = operate(&data, "invite", &[("name", "\"ada\"")]);
+    let page = "Sec-Fetch-Site: same-origin\r\n";
+    let accept = |more: &str, body: &Value| browse(&server, "POST", "/session/new", more, &body.to_string());
+    let invited = |code: &str, name: &str, password: &str| json!({"code": code, "name": name, "password": password, "device": "Firefox"});
+    let refused = |more: &str, body: &Value| {
+        let (status, cookie, answer) = accept(more, body);
+        assert_eq!(cookie, None);
+        (status, answer["error"]["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let eve = invited(&code, "eve", "several plain words");
+    // Only a page of this server accepts.
+    assert_eq!(refused("", &eve), (403, "not-allowed".to_owned()));
+    assert_eq!(refused("Origin: http://evil.example\r\n", &eve).0, 403);
+    assert_eq!(refused("Sec-Fetch-Site: cross-site\r\n", &eve).0, 403);
+    assert_eq!(browse(&server, "GET", "/session/new", page, "").0, 405);
+    // A refusal has its code, and uses nothing up.
+    let wrong = code.replace("vang_invite_", "vang_invite_0");
+    for (status, why, body) in [
+        (404, "no-invitation", invited(&wrong, "eve", "several plain words")),
+        (409, "name-taken", invited(&code, "Ada", "several plain words")),
+        (409, "name-confusable", invited(&code, "рау", "several plain words")),
+        (400, "bad-name", invited(&code, "two words", "several plain words")),
+        (400, "name-needed", invited(&code, " ", "several plain words")),
+        (422, "weak-password", invited(&code, "eve", "password")),
+        (400, "bad-request", invited(&code, "eve", "")),
+        (400, "bad-request", invited(&code, &"e".repeat(1_025), "several plain words")),
+        (400, "bad-request", json!({"code": code})),
+        (413, "too-long", json!({"code": code, "password": "x".repeat(4_096)})),
+    ] {
+        assert_eq!(refused(page, &body), (status, why.to_owned()), "{body}");
+    }
+    let (status, cookie, body) = accept(page, &eve);
+    assert_eq!((status, body["name"].as_str()), (200, Some("eve")));
+    let cookie = cookie.unwrap();
+    let (pair, attributes) = cookie.split_once("; ").unwrap();
+    assert_eq!(attributes, "Path=/; Max-Age=86400; HttpOnly; SameSite=Strict");
+    let as_eve = format!("Cookie: {pair}\r\n{page}");
+    let posted = browse(&server, "POST", "/rooms/general", &as_eve, "I am in");
+    assert_eq!((posted.0, posted.2["result"].as_str()), (200, Some("general#1")));
+    assert_eq!(refused(page, &eve), (404, "no-invitation".to_owned()), "the code is used up");
+
+    // The link of an account needs no name. Who was signed in here as somebody else is signed out of it.
+    let who = |more: &str| browse(&server, "GET", "/session", more, "").2["name"].clone();
+    let (status, cookie, body) = accept(&as_eve, &json!({"code": link, "password": "other plain words"}));
+    assert_eq!((status, body["name"].as_str()), (200, Some("ada")));
+    let pair = cookie.unwrap().split_once("; ").unwrap().0.to_owned();
+    assert_eq!(who(&format!("Cookie: {pair}\r\n{page}")), "ada");
+    assert_eq!(who(&as_eve), Value::Null);
+    let sign_in = json!({"name": "ada", "password": "other plain words"}).to_string();
+    assert_eq!(browse(&server, "POST", "/session", page, &sign_in).0, 200);
 }
 
 #[test]
