@@ -11,6 +11,8 @@ import { store } from "./store.js";
 import { draw } from "./view.js";
 import { choose } from "./words.js";
 
+let link = null; // "#invite=CODE" of an invitation that was opened, until it is used
+takeLink(location.pathname + location.search);
 const model = begin(roomInAddress(), store.unsent());
 const screen = { language: null, words: null, wantsMore: false, spoken: [], isSideOpen: false };
 const wide = matchMedia("(min-width: 60rem)"); // as in app.css: then rooms and people are always shown
@@ -23,10 +25,11 @@ const perform = {
   "keep-name": ({ name }) => store.keepName(name),
   "ask-session": askSession,
   "ask-admission": askAdmission,
-  "sign-in": signIn,
+  "sign-in": () => signIn("signIn"),
+  accept: () => signIn("accept"),
   "sign-out": signOut,
 };
-let secret = null; // { password, device }: only while the server is asked whether it is right
+let secret = null; // { name, password, device, code }: only while the server is asked whether it is right
 
 function input(what) {
   // While it enters, the server says how the room is called: that is no step of the person.
@@ -34,9 +37,24 @@ function input(what) {
   for (const effect of update(model, what, Date.now(), Math.random())) perform[effect.type](effect);
   store.keepUnsent(model.pending);
   if (!model.door.signing) secret = null;
+  if (!model.door.hasCode) link = null;
   if (model.room !== roomInAddress()) history[how](null, "", `#${encodeURIComponent(model.room)}`);
   wake();
   drawSoon();
+}
+
+/** The code of an invitation goes out of the address at once, so that history and reload do not have it; `address` comes there. */
+function takeLink(address) {
+  if (!location.hash.startsWith("#invite=")) return false;
+  link = location.hash;
+  history.replaceState(null, "", address);
+  return true;
+}
+
+/** The address was changed by hand, by a link, or by going back. */
+function moved() {
+  if (takeLink(`#${encodeURIComponent(model.room)}`)) input({ type: "invited" });
+  else input({ type: "go", room: roomInAddress() });
 }
 
 /** A room can be named behind the address: `/#dev`. */
@@ -72,11 +90,14 @@ const person = {
   load: (n) => input({ type: "load", n }),
   closeNote: () => input({ type: "close-note" }),
   way: (way, name) => input({ type: "way", way, name }),
-  signIn(name, password, device) {
+  /** `asked`: { name, password, device }; with `code`, an invitation is accepted. */
+  signIn(asked) {
     if (model.door.signing) return;
-    secret = { password, device };
-    input({ type: "sign-in", name });
+    secret = asked;
+    input({ type: asked.code ? "accept" : "sign-in", name: asked.name });
   },
+  link: () => link,
+  stay: () => input({ type: "stay" }),
   cancelSignIn: () => input({ type: "cancel-sign-in" }),
   signOut: () => input({ type: "sign-out" }),
   toggleSide() {
@@ -147,8 +168,9 @@ async function askSession() {
   if (mine === asked) input({ type: "session", ...answer });
 }
 
-async function signIn({ name }) {
-  const answer = await (await more()).signIn(name, secret.password, secret.device);
+async function signIn(how) {
+  const asked = secret;
+  const answer = await (await more())[how](asked);
   input({ type: answer.trouble ? "sign-in-refused" : "signed-in", ...answer });
 }
 
@@ -175,8 +197,8 @@ function drawSoon() {
 // The page shows the remaining seconds of a wait.
 setInterval(() => (model.link === "waiting" || model.door.signing) && drawSoon(), 1_000);
 addEventListener("online", () => input({ type: "nudge" }));
-addEventListener("hashchange", () => input({ type: "go", room: roomInAddress() }));
-addEventListener("popstate", () => input({ type: "go", room: roomInAddress() }));
+addEventListener("hashchange", moved);
+addEventListener("popstate", moved);
 wide.addEventListener("change", watch);
 document.addEventListener("visibilitychange", () => {
   watch();
@@ -184,5 +206,5 @@ document.addEventListener("visibilitychange", () => {
 });
 
 speak(store.language() ?? choose(navigator.languages));
+input({ type: "begin", name: store.name(), isInvited: link !== null });
 watch();
-input({ type: "begin", name: store.name() });

@@ -1,4 +1,4 @@
-// Before entering: what this visitor can do, and the two ways in: a name as a guest, or an account with its password.
+// Before entering: what this visitor can do, and the ways in: a name as a guest, an account with its password, or an invitation.
 
 import { Component } from "./vendor/preact.mjs";
 import { LANGUAGES } from "./words.js";
@@ -30,21 +30,25 @@ export function Door(props) {
     <main class="door">
       <div class="card">
         <${Brand} room=${props.room} />
-        <h1>${say("chooseTitle")}</h1>
+        ${way !== "invitation" && html`<h1>${say("chooseTitle")}</h1>`}
         <p class="why" role="status">${why && say(why.key, why.values)}</p>
-        ${ways(model).length > 1 && html`
+        ${way !== "invitation" && ways(model).length > 1 && html`
           <div class="ways" role="group" aria-label=${say("ways")}>${ways(model).map((one) => html`
             <button type="button" key=${one} value=${one} aria-pressed=${one === way} onClick=${choose} disabled=${Boolean(model.door.signing)}>${say(`way-${one}`)}</button>`)}
           </div>`}
-        ${way === "guest" ? html`<${Guest} ...${props} />` : html`<${Later} part="SignIn" ...${props} />`}
+        ${way === "guest" ? html`<${Guest} ...${props} />` : html`<${Later} key=${way} part=${way === "account" ? "SignIn" : "Accept"} ...${props} />`}
       </div>
     </main>`;
 }
 
 export const NAME = { required: true, maxlength: 64, autocapitalize: "none", spellcheck: false };
 
-export function Hints({ admission, way, say }) {
-  return html`<div id="hint" class="hint">${can(admission, way).map((key) => html`<p key=${key}>${withFlags(say(key))}</p>`)}</div>`;
+export function Hints({ admission, way, say, person }) {
+  return html`
+    <div id="hint" class="hint">
+      ${can(admission, way).map((key) => html`<p key=${key}>${say(key)}</p>`)}
+      ${admission?.["own-certificate"] && !admission.local && html`<${Later} part="Certificate" guests=${admission.guests} say=${say} person=${person} />`}
+    </div>`;
 }
 
 class Guest extends Component {
@@ -66,20 +70,17 @@ class Guest extends Component {
         <input id="name" ref=${(field) => (this.field = field ?? this.field)} defaultValue=${model.name ?? model.door.name} ...${NAME} autocomplete="nickname"
           aria-describedby="hint refused" aria-invalid=${Boolean(refused)} />
         <p id="refused" class="refused" role="alert">${refused}</p>
-        <${Hints} admission=${model.admission} way="guest" say=${say} />
+        <${Hints} admission=${model.admission} way="guest" say=${say} person=${person} />
         <div class="row"><button type="submit">${say("enter")}</button><${Languages} screen=${screen} person=${person} /></div>
       </form>`;
   }
 }
 
-/** A flag of the command line is not broken into two lines. */
-const withFlags = (sentence) => sentence.split(/(--\w+ \w+)/).map((part, i) => (i % 2 ? html`<code>${part}</code>` : part));
-
 /** The sentences about what this visitor can do; before the server has answered, the usual one. */
 export function can(admission, way) {
+  if (way === "invitation") return [];
   if (!admission) return [way === "guest" ? "nameHint" : "accountHint"];
-  const { local, guests, "own-certificate": isWarned } = admission;
+  const { local, guests } = admission;
   const who = way === "guest" ? ["canGuest"] : guests ? ["accountHint"] : ["canAccount", "accountHint"];
-  const warning = !local && isWarned ? [guests ? "certificateGuests" : "certificateNobody"] : [];
-  return [local ? "fromHere" : "fromElsewhere", ...who, ...warning];
+  return [local ? "fromHere" : "fromElsewhere", ...who];
 }

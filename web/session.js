@@ -60,17 +60,20 @@ export function begin(room, unsent = []) {
 
 /**
  * Applies one input to the model; returns effects: connect, write, hang-up, say (to a screen reader), keep-name, and the requests
- * ask-session, ask-admission, sign-in, sign-out.
+ * ask-session, ask-admission, sign-in, accept, sign-out.
  */
 export function update(model, input, now, random = 0) {
   const effects = [];
   const act = {
-    begin: () => askWho(Object.assign(model, { name: input.name }), effects, now),
+    begin: () => begun(model, input, effects, now),
     session: () => told(model, input, effects, now, random),
     enter: () => enter(model, input.name, effects, now),
     leave: () => leave(model, effects),
+    invited: () => invited(model, effects),
+    stay: () => model.door.current && enterAs(model, model.door.current, effects, now),
     way: () => identity.choose(model, input.way, input.name),
-    "sign-in": () => identity.signIn(model, input.name, effects),
+    "sign-in": () => identity.signIn(model, input.type, input.name, effects),
+    accept: () => identity.signIn(model, input.type, input.name, effects),
     "signed-in": () => model.door.signing && enterAs(model, input.name, effects, now),
     "sign-in-refused": () => identity.refused(model, input.trouble, now),
     "cancel-sign-in": () => identity.cancel(model),
@@ -113,6 +116,11 @@ export function deadline(model) {
   return due.length ? Math.min(...due) : null;
 }
 
+function begun(model, { name, isInvited }, effects, now) {
+  askWho(Object.assign(model, { name }), effects, now);
+  if (isInvited) invited(model, effects);
+}
+
 /** Asks the server who this browser is signed in as. */
 function askWho(model, effects, now) {
   Object.assign(model, { link: "asking", until: now + GREETING_MS, isDoubtful: true });
@@ -121,14 +129,19 @@ function askWho(model, effects, now) {
 
 /** The answer: an account, nobody (null), or `trouble` instead. */
 function told(model, { name, trouble }, effects, now, random) {
+  const isInvited = model.door.way === "invitation";
   if (model.link === "out") {
     // Somebody signed in beside the start view, in another tab.
-    if (name && !model.door.signing) enterAs(model, name, effects, now);
+    if (isInvited) model.door.current = trouble ? model.door.current : name;
+    else if (name && !model.door.signing) enterAs(model, name, effects, now);
   } else if (model.link !== "asking" || model.isSigningOut) {
     // Too late.
   } else if (trouble) {
     model.trouble = trouble;
     hangUp(model, effects, now, random);
+  } else if (isInvited) {
+    // Whoever it is, an invitation is looked at first.
+    toDoor(model, effects, { ...identity.invited(model), current: name });
   } else if (name) {
     enterAs(model, name, effects, now);
   } else if (model.account !== null) {
@@ -169,6 +182,14 @@ function toDoor(model, effects, door = {}) {
   const nobody = { name: null, former: null, account: null, known: null, isDoubtful: false, isSigningOut: false };
   Object.assign(model, { ...nobody, link: "out", until: null, decoder: null, trouble: null, notice: null, sending: null, around });
   model.door = { ...identity.begin(), ...door };
+}
+
+/** A link was opened. What was written and not sent waits for its author. */
+function invited(model, effects) {
+  const door = identity.invited(model);
+  if (model.link === "asking") model.door = door;
+  else toDoor(model, effects, door);
+  if (model.link === "out") effects.push({ type: "ask-session" });
 }
 
 /** Not while a message is unsent: under another name its id would post it twice. */

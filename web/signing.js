@@ -1,14 +1,20 @@
-// The requests that sign a browser in and out.
+// The requests that sign a browser in and out, and with which somebody accepts an invitation.
 
 import { ask } from "./requests.js";
 
 const SIGN_IN_MS = 60_000; // a busy server checks a password after up to 30 s
 
 /** `{ name }` of the account. */
-export async function signIn(name, password, device) {
-  const body = JSON.stringify({ name, password, ...(device ? { device } : {}) });
-  const answer = await ask("/session", { method: "POST", headers: { "content-type": "application/json" }, body }, SIGN_IN_MS);
-  return answer.trouble ? { trouble: answer.trouble } : { name: answer.body?.name ?? name };
+export const signIn = (asked) => post("/session", asked);
+
+/** `{ name }` of the account, which is new, or has a new password. */
+export const accept = (asked) => post("/session/new", asked);
+
+async function post(path, asked) {
+  const given = Object.entries(asked).filter(([, value]) => value);
+  const options = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(Object.fromEntries(given)) };
+  const answer = await ask(path, options, SIGN_IN_MS);
+  return answer.trouble ? { trouble: answer.trouble } : { name: answer.body?.name ?? asked.name };
 }
 
 /** `{}` when it is done. */

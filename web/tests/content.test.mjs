@@ -168,11 +168,11 @@ test("beside the messages it stands why somebody cannot create rooms", async () 
 
 test("the first page says what this visitor can do", async () => {
   const { can } = await import("../door.js");
-  const from = (local, guests, own, way) => can({ local, guests, "own-certificate": own }, way);
+  const from = (local, guests, way) => can({ local, guests }, way);
   assert.deepEqual([can(null, "guest"), can(null, "account")], [["nameHint"], ["accountHint"]]);
-  assert.deepEqual(from(true, true, false, "guest"), ["fromHere", "canGuest"]);
-  assert.deepEqual(from(true, true, false, "account"), ["fromHere", "accountHint"]);
-  assert.deepEqual(from(false, true, true, "guest"), ["fromElsewhere", "canGuest", "certificateGuests"]);
-  assert.deepEqual(from(false, false, true, "account"), ["fromElsewhere", "canAccount", "accountHint", "certificateNobody"]);
-  assert.deepEqual(from(false, true, false, "guest"), ["fromElsewhere", "canGuest"], "a certificate that others vouch for, or a proxy");
+  assert.deepEqual(from(true, true, "guest"), ["fromHere", "canGuest"]);
+  assert.deepEqual(from(true, true, "account"), ["fromHere", "accountHint"]);
+  assert.deepEqual(from(false, true, "guest"), ["fromElsewhere", "canGuest"]);
+  assert.deepEqual(from(false, false, "account"), ["fromElsewhere", "canAccount", "accountHint"]);
+  assert.deepEqual([can(null, "invitation"), from(false, false, "invitation")], [[], []]);
 });

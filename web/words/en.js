@@ -9,8 +9,6 @@ export const words = {
   canGuest: "Choose any name: guests need no account. They read and write in public rooms.",
   canAccount: "You need an account: this server admits no guests from here.",
   accountHint: "No account, or its password forgotten? Ask the operator of this server.",
-  certificateGuests: "Your browser warned you because this server made its own certificate: the connection is encrypted, but compare the certificate's fingerprint in your browser with the operator's; the server admits guests from everywhere (--guests everywhere).",
-  certificateNobody: "Your browser warned you because this server made its own certificate: the connection is encrypted, but compare the certificate's fingerprint in your browser with the operator's before you type a password; the server admits no guests from other machines (--guests local).",
   enter: "Enter",
   ways: "Come in with",
   "way-guest": "Guest",

@@ -9,8 +9,6 @@ export const words = {
   canGuest: "Chọn tên nào cũng được: khách không cần tài khoản. Khách đọc và viết trong các phòng công khai.",
   canAccount: "Bạn cần một tài khoản: từ đây máy chủ này không nhận khách.",
   accountHint: "Chưa có tài khoản, hoặc quên mật khẩu? Hãy hỏi người quản lý máy chủ.",
-  certificateGuests: "Trình duyệt cảnh báo vì máy chủ tự tạo chứng chỉ: kết nối được mã hoá, nhưng hãy so dấu vân tay (fingerprint) của chứng chỉ trong trình duyệt với của người quản lý; máy chủ nhận khách từ mọi nơi (--guests everywhere).",
-  certificateNobody: "Trình duyệt cảnh báo vì máy chủ tự tạo chứng chỉ: kết nối được mã hoá, nhưng trước khi gõ mật khẩu hãy so dấu vân tay (fingerprint) của chứng chỉ trong trình duyệt với của người quản lý; máy chủ không nhận khách từ máy khác (--guests local).",
   enter: "Vào",
   ways: "Vào bằng",
   "way-guest": "Khách",

@@ -18,7 +18,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use harness::hosts::Hosts;
-use harness::{PATIENCE, Server, Tail, comes_true, exchange, folder, message, request};
+use harness::{PATIENCE, Server, Tail, comes_true, exchange, folder, message, request, result_of};
 
 fn web() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web").canonicalize().unwrap()
@@ -39,7 +39,7 @@ fn the_pages_modules_pass_the_vectors_and_their_own_tests() {
     command.arg("--test");
     let tests = std::fs::read_dir(web().join("tests")).unwrap().map(|file| file.unwrap().path());
     let tests: Vec<PathBuf> = tests.filter(|path| path.to_str().unwrap().ends_with(".test.mjs")).collect();
-    assert_eq!(tests.len(), 6);
+    assert_eq!(tests.len(), 7);
     let output = command.args(tests).output().expect("node (20 or later) is there: `cargo xtask step tools`");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
@@ -87,14 +87,15 @@ fn pictures() -> PathBuf {
 
 const PASSWORD: &str = "horse-battery";
 
-/// An action of the operator on the data folder's socket.
-fn operate(data: &Path, action: &str, keys: &[(&str, &str)]) {
+/// An action of the operator on the data folder's socket, and its result.
+fn operate(data: &Path, action: &str, keys: &[(&str, &str)]) -> String {
     let keys: Vec<(&str, String)> = keys.iter().map(|(key, value)| (*key, format!("{value:?}"))).collect();
     let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let mut own = UnixStream::connect(data.join("admin.sock")).unwrap();
     own.set_read_timeout(Some(PATIENCE)).unwrap();
-    let (header, _) = exchange(&mut own, &request(action, &keys, ""));
+    let (header, content) = exchange(&mut own, &request(action, &keys, ""));
     assert_eq!(header["status"], "ok", "{action}: {header}");
+    result_of(&content).as_str().unwrap().to_owned()
 }
 
 fn add_account(data: &Path, name: &str, password: &str) {
@@ -223,6 +224,27 @@ fn somebody_signs_in_and_is_signed_out_in_all_tabs() {
     drop(play.stdin);
     assert_eq!(play.tail.wait().code(), Some(0));
     assert!(!server.log().contains(PASSWORD));
+}
+
+#[test]
+fn somebody_opens_the_link_of_an_invitation_and_is_in() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let server = Server::start(&data);
+    for name in ["ada", "bob"] {
+        operate(&data, "account-add", &[("name", name)]);
+    }
+    let mut codes = vec![operate(&data, "invite", &[]), operate(&data, "invite", &[])];
+    codes.extend(["ada", "bob"].map(|name| operate(&data, "invite", &[("name", name)])));
+    let (url, pictures) = (format!("http://{}/", server.addr), pictures());
+    let mut more = vec![pictures.as_os_str(), PASSWORD.as_ref()];
+    more.extend(codes.iter().map(|code| -> &OsStr { code.as_ref() }));
+    let mut play = Play::start("accept.mjs", &url, &more);
+    play.comes_to("well");
+    drop(play.stdin);
+    assert_eq!(play.tail.wait().code(), Some(0));
+    let log = server.log();
+    assert!(!log.contains(PASSWORD) && codes.iter().all(|code| !log.contains(code)));
 }
 
 #[test]

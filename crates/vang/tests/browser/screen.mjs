@@ -38,8 +38,8 @@ export async function screens(url, modules) {
   const wrong = []; // what no page may say
   const server = { isDown: false, refuses: false }; // then a browser complains of the server, rightly
 
-  /** A page of one person; from here on everything that goes wrong on it is known. */
-  async function person(name, options) {
+  /** A page of one person, opened at this fragment; from here on everything that goes wrong on it is known. */
+  async function person(name, options, fragment = "") {
     const context = await browser.newContext(options);
     await context.addInitScript(() => addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`)));
     const page = await context.newPage();
@@ -51,10 +51,10 @@ export async function screens(url, modules) {
     page.on("request", (request) => ours.some((start) => request.url().startsWith(start)) || note(`asked ${request.url()}`));
     page.on("console", (message) => {
       const isDown = server.isDown && /^WebSocket connection to '.*\/ws' failed|^Failed to load resource: net::/.test(message.text());
-      const ofServer = isDown || (server.refuses && /^Failed to load resource: .* status of (401|403)/.test(message.text()));
+      const ofServer = isDown || (server.refuses && /^Failed to load resource: .* status of 4\d\d/.test(message.text()));
       if (["error", "warning"].includes(message.type()) && !ofServer) note(message.text());
     });
-    await page.goto(url);
+    await page.goto(url + fragment);
     return page;
   }
 
