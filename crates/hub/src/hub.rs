@@ -120,6 +120,8 @@ pub struct Hub {
     entering: HashSet<AccountId>,
     guests: Scope,
     trust: Trust,
+    /// Where people open the page, with a `/` at the end.
+    page: Option<String>,
     state: State,
     book: Book,
     names: NameMaker,
@@ -197,6 +199,7 @@ impl Hub {
             entering: HashSet::new(),
             guests: Scope::default(),
             trust: Trust::default(),
+            page: None,
             state: recovered.state,
             book: recovered.book,
             anon: NameKey(names.hash("name", ANON.as_bytes())),
@@ -262,6 +265,11 @@ impl Hub {
     /// Sets of which rooms a new account becomes a member, by their names.
     pub fn set_default_rooms(&mut self, rooms: &[String]) {
         self.default_rooms = rooms.to_vec();
+    }
+
+    /// Sets where people open the page, as `https://chat.example/`.
+    pub fn set_page(&mut self, page: Option<String>) {
+        self.page = page;
     }
 
     /// Sets how many rooms one account can make.

@@ -10,6 +10,7 @@ use vang_hub::Trust;
 use crate::accept::{Accepting, Entrance, Shared, open_entrances, open_operators, raise_open_files};
 use crate::config::Config;
 use crate::error::ServeError;
+use crate::http::hosts::page_address;
 use crate::net::listen::Listen;
 use crate::net::tls;
 
@@ -99,6 +100,10 @@ impl Shared {
         let connections_max = config.limits.connections(raise_open_files());
         self.connections_max.set(connections_max);
         house.pump.set_rules(&config);
+        let is_for_clients =
+            |place: &&Accepting| place.listen.as_ref().is_some_and(|listen| listen.proxies.is_none());
+        let client_addresses = accepting.iter().filter(is_for_clients).map(|place| place.shown.as_str());
+        house.pump.set_page(page_address(&house.names.configured, client_addresses));
         house.pump.monitoring.connections_max.set(connections_max);
         house.pump.monitoring.free_min.set(config.limits.ready_free_bytes());
         house.pump.monitoring.lag_max.set(config.limits.ready_lag());

@@ -25,7 +25,7 @@ use crate::error::ServeError;
 use crate::fairness::opening::Opening;
 use crate::fairness::turns::Turns;
 use crate::first_admin::FirstAdmin;
-use crate::http::hosts::{Authority, Names};
+use crate::http::hosts::{Authority, Names, page_address};
 use crate::net::listen::ListenAddr;
 use crate::net::tls::{self};
 use crate::pump::{Pump, Threads};
@@ -88,7 +88,8 @@ impl Server {
         refuse_trust(config.trust, listeners.iter().map(Entrance::reach))?;
         let shown = |place: &Entrance| place.listener.to_string();
         let addresses = listeners.iter().map(shown).collect();
-        let client_addresses = listeners.iter().filter(|place| place.is_for_clients()).map(shown).collect();
+        let client_addresses: Vec<String> =
+            listeners.iter().filter(|place| place.is_for_clients()).map(shown).collect();
         let opened = start::open(&config.data)?;
         let (names, page_names) = names(&config);
         let tls = tls::load(files.as_ref(), &opened.folder.tls(), &names)?;
@@ -115,6 +116,7 @@ impl Server {
         hub.set_trust(config.trust);
         hub.set_rooms_by(config.rooms_by);
         hub.set_default_rooms(&config.default_rooms);
+        hub.set_page(page_address(&page_names.configured, client_addresses.iter().map(String::as_str)));
 
         let (sender, answers) = unbounded_channel();
         let progress = Arc::new(Progress::default());

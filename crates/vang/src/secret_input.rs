@@ -50,9 +50,12 @@ fn checked_token(text: String, source: &str) -> Result<Secret, CommandError> {
     }
 }
 
-/// Codes are pasted, with spaces around them.
-fn checked_code(code: &Secret) -> Result<Secret, CommandError> {
-    let code = Secret::new(code.expose().trim().to_owned());
+/// Codes are pasted, with spaces around them, or as the whole link for a browser.
+fn checked_code(pasted: &Secret) -> Result<Secret, CommandError> {
+    let text = pasted.expose().trim();
+    let in_link =
+        text.split_once("#invite=").map(|(_, fragment)| fragment.split('&').next().unwrap_or_default());
+    let code = Secret::new(in_link.unwrap_or(text).to_owned());
     match code.is_empty() {
         true => Err(CommandError::usage("the code is empty; nothing was changed")
             .advise("a code is one word, as in vang_invite_5c1f…")),
@@ -225,6 +228,23 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn a_code_is_taken_from_a_link_too() {
+        let code =
+            |text: &str| checked_code(&Secret::new(text.to_owned())).map(|code| code.expose().to_owned());
+        for text in [
+            "vang_invite_1",
+            " vang_invite_1\t",
+            "https://chat.example/#invite=vang_invite_1",
+            "#invite=vang_invite_1&name=ada",
+        ] {
+            assert_eq!(code(text).unwrap(), "vang_invite_1", "{text}");
+        }
+        for empty in ["", " ", "https://chat.example/#invite=", "#invite=&name=ada"] {
+            assert!(code(empty).is_err(), "{empty}");
+        }
+    }
 
     #[test]
     fn a_token_file_that_others_can_read_is_refused_with_what_to_do() {

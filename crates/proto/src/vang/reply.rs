@@ -123,7 +123,12 @@ replies! {
     /// The result is the token, which is never shown again.
     "token-create" => TokenCreated { name: String, id: u64, seq: u64 }
     /// The result is the code, which is never shown again.
-    "invite" => Invited { id: u64, seq: u64 }
+    "invite" => Invited {
+        id: u64,
+        seq: u64,
+        /// Where it is accepted in a browser, if the server knows its own address.
+        link: Option<String>,
+    }
     /// The result is a list of `InvitationRow`.
     "invitations" => InvitationList {}
     /// The result is `withdrawn`.

@@ -7,7 +7,7 @@
 //! none, a name's case and last dot mean nothing. A `Host` without a port comes from a proxy that left it out, so names
 //! alone are compared then.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Why a request is not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +83,29 @@ pub(crate) struct Names {
     pub(crate) configured: Vec<Authority>,
 }
 
+/// Where people open the page, for links that are sent to them: under the first name that the operator gave, or at the address of a
+/// listener at which they need no proxy. `None`: other machines reach every address of this machine, and nobody said by which name.
+pub(crate) fn page_address<'a>(
+    configured: &[Authority],
+    client_addresses: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    let addresses = client_addresses.filter_map(|shown| shown.parse::<SocketAddr>().ok());
+    let (own, beyond): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        addresses.partition(|addr| addr.ip().to_canonical().is_loopback());
+    if let Some(name) = configured.first() {
+        // Without a listener for other machines there is a proxy before the server, at the default port.
+        let port = name.port.or_else(|| beyond.first().map(SocketAddr::port)).filter(|port| *port != 443);
+        let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+        return Some(match &name.host {
+            Host::Address(IpAddr::V6(address)) => format!("https://[{address}]{port}/"),
+            _ => format!("https://{}{port}/", name.host()),
+        });
+    }
+    let one = beyond.iter().find(|addr| !addr.ip().is_unspecified());
+    let one = one.map(|addr| format!("https://{addr}/"));
+    one.or_else(|| own.first().filter(|_| beyond.is_empty()).map(|addr| format!("http://{addr}/")))
+}
+
 /// May this request be answered? `origin` is what a browser says of the page that asks.
 pub(crate) fn check(host: Option<&str>, origin: Option<&str>, names: &Names) -> Result<(), Stranger> {
     let text = host.unwrap_or_default();
@@ -156,6 +179,31 @@ mod tests {
             assert_eq!(check(Some(other), None, &names), Err(Stranger::Host(other.to_owned())), "{other}");
         }
         assert_eq!(check(None, None, &names), Err(Stranger::Host(String::new())));
+    }
+
+    #[test]
+    fn a_link_leads_to_a_name_or_to_an_address_that_is_known() {
+        let page = |names: &[&str], listeners: &[&str]| {
+            let names: Vec<Authority> = names.iter().map(|name| Authority::read(name).unwrap()).collect();
+            page_address(&names, listeners.iter().copied())
+        };
+        for (names, listeners, expected) in [
+            (&[][..], &["127.0.0.1:65432"][..], "http://127.0.0.1:65432/"),
+            (&[], &["unix:/run/vang", "[::1]:7"], "http://[::1]:7/"),
+            (&[], &["127.0.0.1:7", "192.0.2.7:65432"], "https://192.0.2.7:65432/"),
+            (&["chat.example"], &["0.0.0.0:65432", "[::]:65432"], "https://chat.example:65432/"),
+            (&["chat.example", "talk.example"], &["0.0.0.0:443"], "https://chat.example/"),
+            (&["chat.example:8443"], &["0.0.0.0:65432"], "https://chat.example:8443/"),
+            // Behind a proxy.
+            (&["chat.example"], &["127.0.0.1:65432"], "https://chat.example/"),
+            (&["chat.example"], &[], "https://chat.example/"),
+            (&["2001:db8::7"], &["unix:/run/vang"], "https://[2001:db8::7]/"),
+        ] {
+            assert_eq!(page(names, listeners).as_deref(), Some(expected), "{names:?} {listeners:?}");
+        }
+        for listeners in [&["0.0.0.0:65432"][..], &["127.0.0.1:7", "[::]:65432"], &["unix:/run/vang"], &[]] {
+            assert_eq!(page(&[], listeners), None, "{listeners:?}");
+        }
     }
 
     #[test]

@@ -221,6 +221,11 @@ impl Pump {
         hub.set_default_rooms(&config.default_rooms);
     }
 
+    /// Where people open the page.
+    pub(crate) fn set_page(&self, page: Option<String>) {
+        self.hub.borrow_mut().set_page(page);
+    }
+
     /// Signs a connection in with a token, at once.
     pub(crate) fn sign_in_with(&self, id: SessionId, token: &Secret) -> Result<(), ErrorReply> {
         self.hub.borrow_mut().sign_in_with(id, None, token)

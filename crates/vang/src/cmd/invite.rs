@@ -21,7 +21,7 @@ Examples:
   vang invite end 12";
 
 const AFTER: &str = "\
-The code is printed alone on stdout. Who has it makes an account: vang accept NAME.";
+The code is printed alone on stdout. Who has it makes an account: vang accept NAME, or in a browser with the link that is shown.";
 
 #[derive(Args, Debug)]
 #[command(about = about("invite"), before_help = EXAMPLES, after_help = AFTER, args_conflicts_with_subcommands = true)]
@@ -90,7 +90,7 @@ pub(crate) struct NewInvitationArgs {
     #[arg(long, value_name = "ROLE", value_parser = role())]
     role: Option<Role>,
 
-    /// One JSON object instead of the code alone: `code`, `id` (to withdraw it)
+    /// One JSON object instead of the code alone: `code`, `id` (to withdraw it), `link` (for a browser, if it is known)
     #[arg(long)]
     json: bool,
 }
@@ -128,13 +128,20 @@ impl NewInvitationArgs {
 
 /// Prints a new code alone on stdout.
 pub(crate) fn show_code(reply: &Reply, is_json: bool, what_for: &str) -> anyhow::Result<()> {
-    let Invited { id, .. } =
+    let Invited { id, link, .. } =
         reply.keys().ok_or_else(|| CommandError::new("the server's answer to 'invite' has no 'id'"))?;
     if is_json {
-        return Ok(print_line(&json!({"code": reply.text, "id": id}).to_string())?);
+        let mut shown = json!({"code": reply.text, "id": id});
+        if let Some(link) = link {
+            shown["link"] = link.into();
+        }
+        return Ok(print_line(&shown.to_string())?);
     }
     print_line(&harmless_line(&reply.text))?;
     note(&format!("this is invitation {id}. Its code is shown only once: {what_for}"));
+    if let Some(link) = link {
+        note(&format!("in a browser: {}", harmless_line(&link)));
+    }
     Ok(())
 }
 

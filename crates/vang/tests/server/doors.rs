@@ -215,7 +215,9 @@ fn a_browser_accepts_an_invitation_and_has_its_cookie() {
         operate(&data, "account-add", &[("name", &quoted(name))]);
     }
     let code = operate(&data, "invite", &[("room", "\"general\"")]);
-    let link = operate(&data, "invite", &[("name", "\"ada\"")]);
+    let (header, content) = exchange(&mut operator(&data), &request("invite", &[("name", "\"ada\"")], ""));
+    let link = result_of(&content).as_str().unwrap().to_owned();
+    assert_eq!(header["link"], format!("http://{}/#invite={link}&name=ada", server.addr));
     let page = "Sec-Fetch-Site: same-origin\r\n";
     let accept = |more: &str, body: &Value| browse(&server, "POST", "/session/new", more, &body.to_string());
     let invited = |code: &str, name: &str, password: &str| json!({"code": code, "name": name, "password": password, "device": "Firefox"});

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use vang_chat::{
     AccountId, AccountRole, CredentialCommand, InvitationCommand, InvitationId, NameKey, NewInvitation,
     Principal, Seq, ServerPower, Time, TokenKey,
@@ -83,11 +84,25 @@ impl Hub {
     }
 
     pub(in crate::hub) fn answer_invited(&mut self, asker: &Asker, seq: Seq, id: InvitationId) {
-        let keys = Invited { id: id.0, seq: seq.0 };
+        let keys = Invited { id: id.0, seq: seq.0, link: None };
         match asker.made.as_deref() {
-            Some(Made::Shown(code)) => self.accept(asker, &keys, code.expose()),
+            Some(Made::Shown(code)) => {
+                let keys = Invited { link: self.link(code), ..keys };
+                self.accept(asker, &keys, code.expose());
+            }
             _ => self.accept(asker, &keys, "done"),
         }
+    }
+
+    /// Where a browser accepts it. The fragment is not sent to the server; a name in it shows whose password is set.
+    fn link(&self, code: &Secret) -> Option<String> {
+        let page = self.page.as_deref()?;
+        let account = self.state.invitation(&code_key(code)).and_then(|invitation| invitation.account);
+        let name = account.map(|account| {
+            let name = self.book.speaker(&Principal::Account(account), None).to_string();
+            format!("&name={}", utf8_percent_encode(&name, NON_ALPHANUMERIC))
+        });
+        Some(format!("{page}#invite={}{}", code.expose(), name.unwrap_or_default()))
     }
 
     pub(in crate::hub) fn end_invitation(

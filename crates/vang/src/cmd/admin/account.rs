@@ -105,7 +105,7 @@ enum AccountCommand {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=36_500))]
         days: Option<u64>,
 
-        /// One JSON object instead of the code alone: `code`, `id`
+        /// One JSON object instead of the code alone: `code`, `id`, `link` (for a browser, if it is known)
         #[arg(long)]
         json: bool,
 
