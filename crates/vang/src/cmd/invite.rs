@@ -1,5 +1,7 @@
 //! `vang invite`: invitations. `vang admin invitation` makes, lists and ends them with the same functions.
 
+use std::io::IsTerminal as _;
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -139,7 +141,8 @@ pub(crate) fn show_code(reply: &Reply, is_json: bool, what_for: &str) -> anyhow:
     }
     print_line(&harmless_line(&reply.text))?;
     note(&format!("this is invitation {id}. Its code is shown only once: {what_for}"));
-    if let Some(link) = link {
+    // Where the code went to a file, a log of errors must not have it.
+    if let Some(link) = link.filter(|_| std::io::stderr().is_terminal()) {
         note(&format!("in a browser: {}", harmless_line(&link)));
     }
     Ok(())
