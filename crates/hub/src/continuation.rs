@@ -38,6 +38,8 @@ pub(crate) enum Continuation {
     Password {
         asker: Asker,
         command: CredentialCommand,
+        /// The verifier that the old password is checked against, if it is.
+        checked: Option<Seq>,
     },
     /// A verifier of a new account's password is made; the account comes with a code.
     Accept {

@@ -47,6 +47,8 @@ pub(crate) struct Session {
     /// Its peer sends nothing any more, and may be gone: a stream does not show it.
     pub(crate) peer_ended: bool,
     pub(crate) speaking: Option<Speaking>,
+    /// What it signed in with has ended, and it is being closed: nothing more is done in its name.
+    pub(crate) is_signed_out: bool,
     /// It has asked for something that the journal keeps: its name stays.
     pub(crate) has_written: bool,
     pub(crate) cursor: Option<Cursor>,
@@ -88,6 +90,7 @@ impl Session {
             address: None,
             peer_ended: false,
             speaking: None,
+            is_signed_out: false,
             has_written: false,
             cursor: None,
             epoch_due: false,

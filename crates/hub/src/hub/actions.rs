@@ -47,6 +47,7 @@ impl Hub {
                 "names and rooms need TLS on a connection that does not come from this machine",
             ));
         }
+        self.check_signed_in(asker.session)?;
         // Who signs in is not yet who the name says.
         if let Action::SignIn { password, token, device } = request.action {
             return self.sign_in(asker, request.name.as_deref(), (password, token), device);

@@ -49,8 +49,9 @@ impl Hub {
                 let why = "this connection is signed in under another name";
                 return Err(ErrorReply::new(Code::NameSet, why));
             }
-            self.check_proof(known)?;
-            return Ok(known.clone());
+            let known = known.clone();
+            self.check_proof(id)?;
+            return Ok(known);
         }
         if let Some((_, _, Some(account))) = &made
             && self.state.status(*account) != AccountStatus::Active

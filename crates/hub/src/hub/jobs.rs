@@ -43,9 +43,9 @@ impl Hub {
             Continuation::SignIn { asker, account, verifier, device } => {
                 self.end_sign_in(asker, account, verifier, device, answer);
             }
-            Continuation::Password { asker, command } => {
+            Continuation::Password { asker, command, checked } => {
                 self.keep_waiting(session, &asker, &mut behind);
-                self.end_set_password(asker, command, answer);
+                self.end_set_password(asker, command, checked, answer);
             }
             Continuation::Accept { asker, key, wanted } => {
                 self.keep_waiting(session, &asker, &mut behind);

@@ -22,6 +22,9 @@ impl Hub {
 
     /// The connection is closed, after what it has to be given.
     pub(super) fn sign_out(&mut self, id: SessionId) {
+        if let Some(session) = self.session_mut(id) {
+            session.is_signed_out = true;
+        }
         self.outputs.push_back(Output::Close { session: id, why: SIGNED_OUT });
     }
 
@@ -32,14 +35,26 @@ impl Hub {
         of_account.filter_map(|(_, id)| Some((*id, self.session(*id)?.speaking.as_ref()?.proof)))
     }
 
-    /// What the connection can still do, if it has signed in: its token may have ended.
-    pub(super) fn check_proof(&self, speaking: &Speaking) -> Result<(), ErrorReply> {
-        let Proof::Token(id) = speaking.proof else { return Ok(()) };
-        match self.state.token_of_id(id) {
-            Some(token) if !token.is_over(self.time()) => Ok(()),
-            _ => {
+    /// What the connection can still do, if it has signed in: its token or password may have ended.
+    pub(super) fn check_proof(&self, id: SessionId) -> Result<(), ErrorReply> {
+        self.check_signed_in(id)?;
+        match self.token_of(id).map(|token| self.state.token_of_id(token)) {
+            None => Ok(()),
+            Some(Some(token)) if !token.is_over(self.time()) => Ok(()),
+            Some(_) => {
                 let why =
                     "the token with which this connection signed in is not valid any more; sign in again";
+                Err(ErrorReply::new(Code::SignInNeeded, why))
+            }
+        }
+    }
+
+    /// The connection was not signed out. What it asked before may come up only now, behind a password.
+    pub(super) fn check_signed_in(&self, id: SessionId) -> Result<(), ErrorReply> {
+        match self.session(id).is_some_and(|session| session.is_signed_out) {
+            false => Ok(()),
+            true => {
+                let why = "this connection was signed out; sign in again on a new one";
                 Err(ErrorReply::new(Code::SignInNeeded, why))
             }
         }

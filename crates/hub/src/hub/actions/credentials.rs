@@ -44,9 +44,10 @@ impl Hub {
             }
         };
         let keep = self.token_of(asker.session);
+        let checked = check.as_ref().and_then(|check| check.verifier);
         let job = self.new_password_job(asker, account, check, new);
         let command = CredentialCommand::SetPassword { who: account, keep, by: *who };
-        self.ask_secrets(job, Continuation::Password { asker: asker.clone(), command });
+        self.ask_secrets(job, Continuation::Password { asker: asker.clone(), command, checked });
         Ok(())
     }
 
@@ -69,13 +70,23 @@ impl Hub {
         &mut self,
         asker: Asker,
         command: CredentialCommand,
+        checked: Option<Seq>,
         answer: Result<SecretAnswer, SecretError>,
     ) {
         let made = answer.and_then(|answer| {
             answer.made.ok_or_else(|| SecretError::Unavailable("no verifier was made".to_owned()))
         });
         let outcome = match made {
-            Ok(made) => self.enqueue(&asker, command.into(), made),
+            // Hashing took its time: another device may have changed the password, or signed this one out.
+            Ok(made) => self
+                .check_proof(asker.session)
+                .and_then(|()| match (checked, &command) {
+                    (Some(_), &CredentialCommand::SetPassword { who, .. }) => {
+                        self.check_verifier(who, checked)
+                    }
+                    _ => Ok(()),
+                })
+                .and_then(|()| self.enqueue(&asker, command.into(), made)),
             Err(error) => Err(secret_refused(&error)),
         };
         if let Err(error) = outcome {

@@ -235,7 +235,7 @@ impl Hub {
         let by = Principal::Account(account);
         let job = self.new_password_job(asker, account, None, new.clone());
         let command = CredentialCommand::SetPassword { who: account, keep: None, by };
-        self.ask_secrets(job, Continuation::Password { asker: asker.clone(), command });
+        self.ask_secrets(job, Continuation::Password { asker: asker.clone(), command, checked: None });
     }
 
     /// The password is durable: the connection speaks as the account.

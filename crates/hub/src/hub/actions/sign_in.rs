@@ -122,11 +122,8 @@ impl Hub {
                 if let (Some(made), Some(from)) = (answer.made, verifier) {
                     self.renew_verifier(account, from, made);
                 }
-                // The password may have changed while it was checked.
-                match self.state.password(account) == verifier {
-                    true => self.finish_sign_in(&asker, account, device),
-                    false => Err(secret_refused(&SecretError::Wrong)),
-                }
+                self.check_verifier(account, verifier)
+                    .and_then(|()| self.finish_sign_in(&asker, account, device))
             }
             // Nobody's password is right.
             (Ok(_), None) => Err(secret_refused(&SecretError::Wrong)),
@@ -134,6 +131,18 @@ impl Hub {
         };
         if let Err(error) = outcome {
             self.refuse(asker, &error);
+        }
+    }
+
+    /// Is the verifier that a password was checked against still the account's? If not, nothing is known of the password:
+    /// another one was set meanwhile, or the same one has a newer verifier.
+    pub(super) fn check_verifier(&self, account: AccountId, verifier: Option<Seq>) -> Result<(), ErrorReply> {
+        match self.state.password(account) == verifier {
+            true => Ok(()),
+            false => {
+                let why = "the password was changed meanwhile; try again".to_owned();
+                Err(secret_refused(&SecretError::Unavailable(why)))
+            }
         }
     }
 
@@ -224,6 +233,16 @@ impl Hub {
 
     /// A token is durable: who asked is given it, and has signed in with it if that was asked.
     pub(in crate::hub) fn answer_token(&mut self, asker: &Asker, seq: Seq, who: AccountId, id: TokenId) {
+        // It was signed out by an entry just before: nobody gets the token, and it ends.
+        if asker.made.is_some()
+            && let Err(error) = self.check_signed_in(asker.session)
+        {
+            let command =
+                CredentialCommand::EndTokens { who, which: Which::One(id), by: Principal::Account(who) };
+            let payload = self.salts.payload(Bytes::new());
+            self.order.push_own(command.into(), payload);
+            return self.refuse(asker.clone(), &error);
+        }
         let name = self.book.speaker(&Principal::Account(who), None).to_string();
         match asker.made.as_deref() {
             Some(Made::SignIn(secret)) => {
