@@ -94,8 +94,12 @@ impl Hub {
         }
     }
 
-    /// With today's parameters; nobody asked for it. It is put off if much waits.
+    /// With today's parameters; nobody asked for it. It goes before all that waits, and so it is left to the next sign-in while the
+    /// entry waits with which this process opens the journal: a process orders nothing before its opening.
     pub(in crate::hub) fn renew_verifier(&mut self, who: AccountId, from: Seq, made: Bytes) {
+        if !self.is_open() {
+            return;
+        }
         let payload = self.salts.payload(made);
         let command = CredentialCommand::RenewVerifier { who, from }.into();
         self.order.push_own(command, payload);
