@@ -18,7 +18,7 @@ export function begin() {
     rooms: null, // { list }
     pages: null, // rows of the rooms, while their pages come
     commands: [], // without a reply yet, in order
-    note: null, // { key, values, list, isRefused }: the answer to a person's command
+    note: null, // { key, values, list, at, isRefused }: the answer to a person's command
   };
 }
 

@@ -3,11 +3,12 @@
 import { COMMANDS } from "./commands.js";
 import { html, Name, plain, reason } from "./parts.js";
 
-export function Note({ model, person, say }) {
+export function Note({ model, person, say, write }) {
   const { note } = model.around;
   if (!note) return null;
-  const { key, values, isRefused } = note;
-  const words = say(key, key === "refused" ? { detail: reason(say, values) } : { count: 0, ...values });
+  const { key, values, isRefused, at } = note;
+  const time = at && write.full(at);
+  const words = say(key, key === "refused" ? { detail: reason(say, values) } : { count: 0, time, ...values });
   return html`
     <div class="note ${isRefused ? "bad" : ""}" role=${isRefused ? "alert" : "status"}>
       <div class="body"><p>${words}</p>${listed(note, say, person)}</div>

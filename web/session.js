@@ -74,7 +74,7 @@ export function update(model, input, now, random = 0) {
     way: () => identity.choose(model, input.way, input.name),
     "sign-in": () => identity.signIn(model, input.type, input.name, effects),
     accept: () => identity.signIn(model, input.type, input.name, effects),
-    "signed-in": () => model.door.signing && enterAs(model, input.name, effects, now),
+    "signed-in": () => model.door.signing && signedIn(model, input, effects, now),
     "sign-in-refused": () => identity.refused(model, input.trouble, now),
     "cancel-sign-in": () => identity.cancel(model),
     "sign-out": () => signOut(model, effects),
@@ -172,6 +172,14 @@ function enterAs(model, account, effects, now) {
   Object.assign(model, { account, name: null, former: null, trouble: null, door: identity.begin() });
   effects.push({ type: "keep-name", name: null });
   connect(model, effects, now);
+}
+
+/** A person has signed in, and is told who else tried to. */
+function signedIn(model, { name, failed }, effects, now) {
+  enterAs(model, name, effects, now);
+  if (!failed) return;
+  const { count, last, from } = failed;
+  asking.note(model, from ? "failedSignInsFrom" : "failedSignIns", { count, from }, { at: last });
 }
 
 /** Shows the start view, and nothing of what was there. */

@@ -4,17 +4,17 @@ import { ask } from "./requests.js";
 
 const SIGN_IN_MS = 60_000; // a busy server checks a password after up to 30 s
 
-/** `{ name }` of the account. */
+/** `{ name, failed }`: the account, and its failed sign-ins since the last one, `{ count, last, from }`, if there were any. */
 export const signIn = (asked) => post("/session", asked);
 
-/** `{ name }` of the account, which is new, or has a new password. */
+/** The same of an account that is new, or has a new password. */
 export const accept = (asked) => post("/session/new", asked);
 
 async function post(path, asked) {
   const given = Object.entries(asked).filter(([, value]) => value);
   const options = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(Object.fromEntries(given)) };
   const answer = await ask(path, options, SIGN_IN_MS);
-  return answer.trouble ? { trouble: answer.trouble } : { name: answer.body?.name ?? asked.name };
+  return answer.trouble ? { trouble: answer.trouble } : { name: answer.body?.name ?? asked.name, failed: answer.body?.failed };
 }
 
 /** `{}` when it is done. */

@@ -356,3 +356,20 @@ test("a device is called by its browser and system, in at most 128 bytes", () =>
   const long = deviceOf({ userAgentData: { brands: brands("ă".repeat(100)), platform: "Linux" } });
   assert.equal(long, "ă".repeat(64));
 });
+
+test("who signs in is told how many failed to before, and from where the last one came", () => {
+  for (const [failed, key] of [
+    [undefined, undefined],
+    [{ count: 3, last: "2026-05-01T10:30:00.001Z" }, "failedSignIns"],
+    [{ count: 1, last: "2026-05-01T10:30:00.001Z", from: "203.0.113.9" }, "failedSignInsFrom"],
+  ]) {
+    const world = started();
+    world.input({ type: "sign-in", name: "ada" });
+    world.server.cookie = "ada";
+    world.input({ type: "signed-in", name: "ada", failed });
+    world.settle();
+    const note = noteOf(world);
+    assert.deepEqual([world.model.account, note?.key], ["ada", key]);
+    if (failed) assert.deepEqual([note.values.count, note.values.from, note.at], [failed.count, failed.from, failed.last]);
+  }
+});

@@ -36,6 +36,14 @@ export const words = {
   "signIn-wrong-secret": "The name or the password is wrong. Check both, and try again.",
   "signIn-account-disabled": "This account is disabled. Ask an administrator of this server.",
   "signIn-unreachable": "The server does not answer. Check your connection, then sign in again.",
+  failedSignIns: {
+    one: "Before you signed in, one sign-in had a wrong password: {time}. If that was not you, set a new password: vang passwd.",
+    other: "Before you signed in, {count} sign-ins had a wrong password. The last one: {time}. If that was not you, set a new password: vang passwd.",
+  },
+  failedSignInsFrom: {
+    one: "Before you signed in, one sign-in had a wrong password: {time}, from {from}. If that was not you, set a new password: vang passwd.",
+    other: "Before you signed in, {count} sign-ins had a wrong password. The last one: {time}, from {from}. If that was not you, set a new password: vang passwd.",
+  },
   nowIs: "This browser is signed in as {name} now.",
   notSignedIn: "You are a guest: there is nothing to sign out of. /quit leads back to the start.",
   nickSignedIn: "You are signed in as {name}, and an account has one name. /sign-out ends that; then choose another one.",

@@ -36,6 +36,8 @@ export const words = {
   "signIn-wrong-secret": "Sai tên hoặc mật khẩu. Hãy kiểm tra cả hai rồi thử lại.",
   "signIn-account-disabled": "Tài khoản này đã bị khoá. Hãy hỏi người quản trị máy chủ.",
   "signIn-unreachable": "Máy chủ không trả lời. Hãy kiểm tra kết nối rồi đăng nhập lại.",
+  failedSignIns: "Trước lần đăng nhập này đã có {count} lần sai mật khẩu. Lần cuối: {time}. Nếu không phải bạn, hãy đặt mật khẩu mới: vang passwd.",
+  failedSignInsFrom: "Trước lần đăng nhập này đã có {count} lần sai mật khẩu. Lần cuối: {time}, từ {from}. Nếu không phải bạn, hãy đặt mật khẩu mới: vang passwd.",
   nowIs: "Trình duyệt này giờ đăng nhập với tên {name}.",
   notSignedIn: "Bạn là khách nên không có gì để đăng xuất. /quit đưa bạn về trang đầu.",
   nickSignedIn: "Bạn đang đăng nhập với tên {name}, và một tài khoản chỉ có một tên. Hãy dùng /sign-out, rồi chọn tên khác.",

@@ -44,6 +44,10 @@ await ada.keyboard.type(password);
 await ada.keyboard.press("Enter");
 await isLive(ada);
 assert.equal(await me(ada), name);
+// It was told of the wrong one.
+await seen(ada, text(ada, "one sign-in had a wrong password", false));
+await picture(ada, "failed");
+await ada.getByRole("button", { name: "Close" }).click();
 await say(ada, "signed in");
 await text(ada, "signed in").waitFor();
 await picture(ada, "in");
