@@ -101,4 +101,6 @@ export const words = {
   found: { one: "{count} message found", other: "{count} messages found" },
   invited: "{name} is a member of {room} now.",
   leftRoom: "You are no longer a member of {room}.",
+  "code-sign-in-needed": "this name needs a password: leave with /quit, then sign in with the account",
+  "code-other-name": "it was written under another name",
 };

@@ -55,7 +55,5 @@ export const words = {
   said: "{from} says: {text}",
   load: "Show",
   side: "Rooms and people",
-  "code-sign-in-needed": "this name needs a password: leave with /quit, then sign in with the account",
   "code-unreachable": "the server does not answer; try again",
-  "code-other-name": "it was written under another name",
 };

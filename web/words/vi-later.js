@@ -95,4 +95,6 @@ export const words = {
   found: { other: "Tìm thấy {count} tin" },
   invited: "{name} giờ là thành viên của {room}.",
   leftRoom: "Bạn không còn là thành viên của {room}.",
+  "code-sign-in-needed": "tên này cần mật khẩu: hãy dùng /quit, rồi đăng nhập bằng tài khoản",
+  "code-other-name": "tin được viết dưới tên khác",
 };

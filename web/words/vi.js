@@ -64,10 +64,8 @@ export const words = {
   "code-bad-name": "tên chỉ gồm chữ của một hệ chữ viết, số, “-”, “_” và “.”, bắt đầu bằng chữ hoặc số, không có dấu cách, và không phải tên dành riêng",
   "code-already-member": "đã là thành viên",
   "code-not-member": "chỉ thành viên của phòng làm được việc này",
-  "code-sign-in-needed": "tên này cần mật khẩu: hãy dùng /quit, rồi đăng nhập bằng tài khoản",
   "code-account-disabled": "tài khoản này đã bị khoá",
   "code-unreachable": "máy chủ không trả lời; hãy thử lại",
-  "code-other-name": "tin được viết dưới tên khác",
   "code-busy": "máy chủ đang bận",
   "code-disk-full": "đĩa của máy chủ đã đầy",
 };
