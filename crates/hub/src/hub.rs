@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::cold::ReadJob;
 use crate::continuation::Continuation;
 use crate::encode::Encoder;
-use crate::limits::ROOMS_PER_ACCOUNT;
+use crate::limits::{PAUSE_MS_MAX, ROOMS_PER_ACCOUNT};
 use crate::names::{ANON, Book, NameMaker};
 use crate::order::Order;
 use crate::replay::Recovered;
@@ -52,7 +52,7 @@ pub enum Output {
     /// The session was told `busy`: take no request of it before so much time is over.
     Pause {
         session: SessionId,
-        /// As it was told, ms.
+        /// As it was told, but at most `PAUSE_MS_MAX`.
         ms: u64,
     },
     /// The session follows rooms from here on.
@@ -397,6 +397,7 @@ impl Hub {
         if error.code == Code::Busy
             && let Some(ms) = error.retry_after()
         {
+            let ms = ms.min(PAUSE_MS_MAX);
             self.outputs.push_back(Output::Pause { session: asker.session, ms });
         }
     }

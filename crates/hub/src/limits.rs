@@ -60,6 +60,10 @@ pub const SNAPSHOT_EVERY: u64 = 65_536;
 /// Steps of a snapshot between two turns of everybody else, most of which write a row: about 0.2 ms.
 pub const SNAPSHOT_STEPS: usize = 2_048;
 
+/// How long a connection is not read that was answered `busy`, ms, at most: it may have to wait longer with what it asked, but
+/// not with anything else, and while it is not read the server does not see that it has ended.
+pub const PAUSE_MS_MAX: u64 = 1_000;
+
 /// How long after a failure the journal is tried again, ms.
 pub const JOURNAL_RETRY_MS: u64 = 500;
 

@@ -160,7 +160,7 @@ impl Story {
                 ["secrets", "renews"] => self.answer_secret(true),
                 ["secrets", "busy"] => {
                     let job = self.secrets.pop_front().expect("a password");
-                    self.hub.answer_secret(job.id, Err(SecretError::Busy { retry_after_ms: 1_000 }));
+                    self.hub.answer_secret(job.id, Err(SecretError::Busy { retry_after_ms: 30_000 }));
                 }
                 ["erased"] => {
                     let seqs = self.erasing.pop_front().expect("it was told to erase");
