@@ -32,7 +32,7 @@ impl Pump {
 
     /// The server at this moment, without what costs a look at every connection.
     pub(super) fn outline(&self) -> Snapshot {
-        let (hub, monitoring) = (self.hub.borrow(), &self.monitoring);
+        let (hub, monitoring, desk) = (self.hub.borrow(), &self.monitoring, self.desk.borrow());
         let progress = &self.threads.progress;
         Snapshot {
             server: monitoring.server.clone(),
@@ -59,6 +59,9 @@ impl Pump {
             free_min: monitoring.free_min.get(),
             lag_max: monitoring.lag_max.get(),
             send_lag: self.send_lag.get(),
+            password_hashes: desk.hashes(),
+            passwords_refused: desk.refused(),
+            passwords_waiting: desk.waiting() as u64,
             ..Snapshot::default()
         }
     }

@@ -35,6 +35,9 @@ pub(crate) struct Desk {
     hashing: Hashing,
     sealer: Arc<Sealer>,
     jobs: HashMap<u64, Job>,
+    /// Since the start: hashes that were begun, and jobs that were refused instead.
+    hashes: u64,
+    refused: u64,
 }
 
 impl Desk {
@@ -50,7 +53,22 @@ impl Desk {
         let payloads = || JournalPayloads::new(journal.clone());
         let (hashing, threads) = hashers(limits.threads, (cost, sealer.clone()), payloads, give, answers)?;
         let guesses = Guesses::new(limits);
-        Ok((Desk { guesses, hashing, sealer, jobs: HashMap::new() }, threads))
+        Ok((Desk { guesses, hashing, sealer, jobs: HashMap::new(), hashes: 0, refused: 0 }, threads))
+    }
+
+    /// Hashes that were begun since the start.
+    pub(crate) fn hashes(&self) -> u64 {
+        self.hashes
+    }
+
+    /// Jobs that were refused since the start because there were too many.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Jobs that wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.guesses.waiting()
     }
 
     /// A job of the hub's, for a client at this address. What comes back is done already. Then call `run`.
@@ -90,11 +108,17 @@ impl Desk {
         match (job.check.take(), job.make.take()) {
             (Some(SecretCheck { password, verifier }), make) => {
                 job.make = make;
-                self.hashing.push(HashJob::Check { id, account: job.account, verifier, password });
+                let account = job.account;
+                self.push(HashJob::Check { id, account, verifier, password });
             }
-            (None, Some(password)) => self.hashing.push(HashJob::Make { id, password }),
+            (None, Some(password)) => self.push(HashJob::Make { id, password }),
             (None, None) => {}
         }
+    }
+
+    fn push(&mut self, job: HashJob) {
+        self.hashes += 1;
+        self.hashing.push(job);
     }
 
     /// A thread has answered. `None`: the job goes on.
@@ -106,7 +130,7 @@ impl Desk {
                     let job = self.jobs.get_mut(&id)?;
                     // It keeps its turn.
                     if let Some(password) = job.make.take() {
-                        self.hashing.push(HashJob::Make { id, password });
+                        self.push(HashJob::Make { id, password });
                         return None;
                     }
                     let account = job.account;
@@ -147,6 +171,7 @@ impl Desk {
 
     fn refuse(&mut self, Refused { id, retry_after_ms }: Refused) -> Done {
         self.jobs.remove(&id);
+        self.refused += 1;
         (id, Err(SecretError::Busy { retry_after_ms }))
     }
 

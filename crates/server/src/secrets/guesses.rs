@@ -263,6 +263,11 @@ impl Guesses {
         self.take_out(id);
     }
 
+    /// Checks that wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     fn line(&self, kind: Kind) -> &Line {
         match kind {
             Kind::Known => &self.known,

@@ -67,6 +67,17 @@ impl Collector for Scrape {
         out.counter("vang_shed", "Connections ended for want of memory since the start", snapshot.shed)?;
         let refusals = snapshot.refusals.iter().map(|&(code, count)| (vec![("code", code.as_str())], count));
         out.counters("vang_refusals", "Requests refused since the start, by code", refusals)?;
+        out.counter(
+            "vang_password_hashes",
+            "Hashes begun since the start, to check a password or to store a new one",
+            snapshot.password_hashes,
+        )?;
+        out.counter(
+            "vang_passwords_refused",
+            "Passwords not checked since the start, because too many were tried",
+            snapshot.passwords_refused,
+        )?;
+        out.gauge("vang_passwords_waiting", "Passwords that wait to be checked", snapshot.passwords_waiting)?;
         out.gauge(
             "vang_unread_bytes",
             "Bytes in memory that clients have not read yet",

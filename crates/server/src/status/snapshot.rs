@@ -90,6 +90,10 @@ pub(crate) struct Snapshot {
     pub(crate) slowest: Vec<UnreadConnection>,
     pub(crate) appends: Times,
     pub(crate) refusals: Vec<(Code, u64)>,
+    /// Since the start: hashes of passwords, and passwords that were refused unchecked. Those that wait now.
+    pub(crate) password_hashes: u64,
+    pub(crate) passwords_refused: u64,
+    pub(crate) passwords_waiting: u64,
     pub(crate) free_min: u64,
     /// The limits `ready-lag` and `send-lag`.
     pub(crate) lag_max: u64,

@@ -136,7 +136,7 @@ fn status_watch_survives_a_server_restart() {
 fn prometheus_reads_the_metrics_and_no_label_names_a_person() {
     let (_dir, server) = serve_process(&[]);
     for i in 0..3 {
-        server.ok(&["send", "general", &format!("words{i}"), "--as", "somebody"]);
+        server.ok(&["send", "general", &format!("phrase{i}"), "--as", "somebody"]);
     }
     let (header, _) = exchange(&mut server.connect(), &request("send", &[("room", "\"nowhere\"")], "x"));
     assert_eq!(header["code"], "no-room");
@@ -144,7 +144,7 @@ fn prometheus_reads_the_metrics_and_no_label_names_a_person() {
     assert_eq!(result_of(&exchange(&mut open, &request("ping", &[], "")).1), "pong");
     let (code, kind, text) = get(&server, "/metrics");
     assert_eq!((code, kind.as_str()), (200, "application/openmetrics-text; version=1.0.0; charset=utf-8"));
-    for word in ["somebody", "general", "words", "nowhere"] {
+    for word in ["somebody", "general", "phrase", "nowhere"] {
         assert!(!text.contains(word), "{word}: {text}");
     }
     let read = "\
