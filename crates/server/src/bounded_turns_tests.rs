@@ -22,7 +22,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local, yield_now};
 use vang_chat::Node;
 use vang_hub::{Hub, Peer, ReadAnswer, Salts, Scope, Trust};
-use vang_journal::{Appended, Maintain};
+use vang_journal::{Appended, Maintain, Store};
 use vang_proto::vang::{Access, Action, FollowFrom, Incoming, Reply, RequestWriter, incoming};
 use vang_proto::{Decoder, Limits as FrameLimits};
 use vang_view::Found;
@@ -79,7 +79,7 @@ fn stepped_clock() -> Instant {
 }
 
 /// Random numbers of a seed (xorshift).
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn below(&mut self, end: u64) -> u64 {
@@ -108,7 +108,7 @@ impl<F: Future<Output = ()>> Future for Counted<F> {
 }
 
 /// A server whose threads, but for the view's, are one task of the test.
-struct World {
+pub(crate) struct World {
     house: Rc<House>,
     /// Turns of each hostile connection.
     hostile_turns: RefCell<Vec<Rc<Cell<u64>>>>,
@@ -158,6 +158,14 @@ impl Threadless {
 
 impl World {
     async fn open(random: &mut Random) -> World {
+        World::open_with(random, |store| store).await
+    }
+
+    /// The threads that hash read verifiers from what is made of the journal's store.
+    pub(crate) async fn open_with(
+        random: &mut Random,
+        hashing: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+    ) -> World {
         STEP.set(Duration::from_micros(20 + random.below(60)));
         let folder = tempfile::tempdir().unwrap();
         let opened = start::open(folder.path()).unwrap();
@@ -173,7 +181,8 @@ impl World {
         hub.set_trust(Trust::Local);
         let (answers, inbox) = unbounded_channel();
         let cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
-        let (desk, _) = Desk::start(&opened.store, (limits.guesses(), cost), &answers).unwrap();
+        let (desk, _) =
+            Desk::start(&hashing(opened.store.clone()), (limits.guesses(), cost), &answers).unwrap();
         let progress = Arc::new(Progress::default());
         let view_db = opened.folder.view_db();
         let (deltas, _view) =
@@ -254,7 +263,7 @@ impl World {
         peer
     }
 
-    fn honest(&self, audience: Peer, name: Option<&str>) -> Honest {
+    pub(crate) fn honest(&self, audience: Peer, name: Option<&str>) -> Honest {
         Honest {
             peer: self.connect(audience, MemoryPeer::quiet(), Rc::default()),
             decoder: Decoder::new(FrameLimits { content: 16 << 20, ..FrameLimits::default() }),
@@ -277,20 +286,29 @@ impl World {
     }
 }
 
-struct Honest {
-    peer: Rc<MemoryPeer>,
+pub(crate) struct Honest {
+    pub(crate) peer: Rc<MemoryPeer>,
     decoder: Decoder,
     writer: RequestWriter,
 }
 
 impl Honest {
-    async fn ask(&mut self, action: &Action) -> Reply {
+    pub(crate) async fn ask(&mut self, action: &Action) -> Reply {
+        self.send(action);
+        let reply = self.reply().await;
+        assert_eq!(reply.code, None, "{action:?}: {}", reply.text);
+        reply
+    }
+
+    pub(crate) fn send(&self, action: &Action) {
         self.peer.send(&self.writer.write(1, action));
+    }
+
+    pub(crate) async fn reply(&mut self) -> Reply {
         loop {
             self.decoder.feed(&self.peer.take_received());
             while let Some(frame) = self.decoder.poll_frame().unwrap() {
                 if let Incoming::Reply(reply) = incoming(frame).unwrap() {
-                    assert_eq!(reply.code, None, "{action:?}: {}", reply.text);
                     return reply;
                 }
             }
@@ -454,7 +472,7 @@ async fn a_batch_is_handed_over_while_others_are_read() {
     assert!(batches[0] <= all / 2, "the journal waited for {batches:?} of {all} messages");
 }
 
-fn in_a_runtime(test: impl Future<Output = ()>) {
+pub(crate) fn in_a_runtime(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(LocalSet::new().run_until(test));
 }

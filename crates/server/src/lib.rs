@@ -27,6 +27,8 @@ mod reload; // what changes while the server runs
 mod run; // all of it together, from the first socket to the last byte
 #[cfg(test)]
 mod bounded_turns_tests; // many hostile peers, and how many turns everybody else waits
+#[cfg(test)]
+mod hashing_tests; // the thread that decides never waits for a hash
 
 pub use config::{Config, LogFormat, LogLevels, SETTINGS, SettingInfo};
 pub use error::ServeError;
