@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use vang_chat::{
     Access, AccountCommand, Command as Asked, Name, NameKey, Node, OrderCommand, Principal, RoomCommand,
@@ -33,21 +34,28 @@ fn write_old_journal(data: &Path) {
         (Asked::from(room), vang_journal::encode_name("general").to_vec()),
         (other.into(), vang_journal::encode_name("ada").to_vec()),
     ];
-    let drafts = drafts.into_iter().enumerate().map(|(index, (command, bytes))| {
-        let payload = Payload { salt: [1; 16], bytes: bytes.into() };
-        let origin = Origin { node: Node(5), counter: index as u64 + 1 };
-        let digest = payload.digest();
-        let envelope = Envelope {
-            rules: Rules(1),
-            origin,
-            time: Time(1_000),
-            through: Through::default(),
-            digest,
-            command,
-        };
-        Draft { envelope: envelope.encode(), payload }
-    });
+    let drafts = drafts.into_iter().enumerate();
+    let drafts = drafts.map(|(index, (command, bytes))| draft(index as u64 + 1, Time(1_000), command, bytes));
     let batch = Batch { drafts: drafts.collect(), checkpoints: Vec::new() };
+    assert!(matches!(journal.append(&batch), Appended::Appended { .. }));
+}
+
+/// An entry of another node.
+fn draft(counter: u64, time: Time, command: Asked, bytes: Vec<u8>) -> Draft {
+    let payload = Payload { salt: [1; 16], bytes: bytes.into() };
+    let origin = Origin { node: Node(5), counter };
+    let (rules, through, digest) = (Rules(1), Through::default(), payload.digest());
+    let envelope = Envelope { rules, origin, time, through, digest, command };
+    Draft { envelope: envelope.encode(), payload }
+}
+
+/// Lets so much time pass in a journal that no server uses: its newest entry is of then.
+pub(crate) fn let_time_pass(data: &Path, time: Duration) {
+    let folder = DataFolder::open(data).unwrap();
+    let mut journal = open_journal(&folder.journal_db(), Durability::default()).unwrap();
+    let then = (SystemTime::now() + time).duration_since(UNIX_EPOCH).unwrap();
+    let draft = draft(1, Time(then.as_millis() as u64), OrderCommand::Open.into(), Vec::new());
+    let batch = Batch { drafts: vec![draft], checkpoints: Vec::new() };
     assert!(matches!(journal.append(&batch), Appended::Appended { .. }));
 }
 

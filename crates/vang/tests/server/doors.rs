@@ -3,9 +3,11 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::clock::let_time_pass;
 use crate::common::ask;
 use crate::harness::socket::{WebSocket, handshake, head};
 use crate::harness::{PATIENCE, Server, exchange, folder, read_message, request, result_of};
@@ -17,18 +19,18 @@ fn operator(data: &Path) -> UnixStream {
 }
 
 /// The operator's request, which must be accepted: its result.
-fn operate(data: &Path, action: &str, more: &[(&str, &str)]) -> String {
+pub(crate) fn operate(data: &Path, action: &str, more: &[(&str, &str)]) -> String {
     let (header, content) = exchange(&mut operator(data), &request(action, more, ""));
     assert_eq!(header["status"], "ok", "{action}: {header}");
     result_of(&content).as_str().unwrap().to_owned()
 }
 
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("{text:?}")
 }
 
-/// What each door says to a token: native and WebSocket by `sign-in`, HTTP, the handshake of a WebSocket, a browser's cookie,
-/// typed lines. The name, or the code.
+/// What each door says to a token: native and WebSocket by `sign-in`; HTTP with it and with a browser's cookie; the handshake of a
+/// WebSocket with it and with a cookie; typed lines. The name, or the code.
 fn by_every_door(server: &Server, token: &str) -> Vec<String> {
     let word = |header: &Value| {
         let value = if header["code"].is_null() { &header["name"] } else { &header["code"] };
@@ -51,20 +53,23 @@ fn by_every_door(server: &Server, token: &str) -> Vec<String> {
     let cookie = format!("Cookie: {}={token}\r\nOrigin: http://localhost\r\n", cookie_name(server));
     let browser = get(&cookie);
 
-    let mut stream = server.connect();
-    let shake = handshake("localhost", &format!("Authorization: Bearer {token}\r\n"));
-    std::io::Write::write_all(&mut stream, shake.as_bytes()).unwrap();
-    let shaken = match head(&mut stream).0.as_str() {
-        "HTTP/1.1 101 Switching Protocols" => {
-            word(&WebSocket::begun(stream).exchange(&request("hello", &[], "")).0)
+    let shake = |more: &str| {
+        let mut stream = server.connect();
+        std::io::Write::write_all(&mut stream, handshake("localhost", more).as_bytes()).unwrap();
+        match head(&mut stream).0.as_str() {
+            "HTTP/1.1 101 Switching Protocols" => {
+                word(&WebSocket::begun(stream).exchange(&request("hello", &[], "")).0)
+            }
+            status => status.to_owned(),
         }
-        status => status.to_owned(),
     };
+    let shaken = shake(&format!("Authorization: Bearer {token}\r\n"));
+    let page = shake(&cookie);
 
     let typed = format!("/sign-in ada\n{token}\n/quit\n");
     let typed = String::from_utf8(ask(&server.addr, typed.as_bytes())).unwrap();
     let typed = typed.lines().nth(1).unwrap_or_default().to_owned();
-    vec![native, web, bearer, browser, shaken, typed]
+    vec![native, web, bearer, browser, shaken, page, typed]
 }
 
 /// Of a browser without TLS.
@@ -78,14 +83,22 @@ const WRONG: &str = "-- the token is wrong, was ended, or is over; sign in with 
 
 /// What all doors say to a token that is not valid.
 fn refused() -> Vec<String> {
-    ["wrong-secret", "wrong-secret", "nobody", "nobody", "HTTP/1.1 401 Unauthorized", WRONG]
-        .map(str::to_owned)
-        .to_vec()
+    let no = "HTTP/1.1 401 Unauthorized";
+    ["wrong-secret", "wrong-secret", "nobody", "nobody", no, no, WRONG].map(str::to_owned).to_vec()
 }
 
 fn accepted() -> Vec<String> {
     let ada = "-- you are ada; /help shows what can be typed";
-    ["ada", "ada", "ada", "ada", "ada", ada].map(str::to_owned).to_vec()
+    ["ada", "ada", "ada", "ada", "ada", "ada", ada].map(str::to_owned).to_vec()
+}
+
+/// What they say to a browser's cookie: it is no token for programs.
+fn accepted_in_a_browser() -> Vec<String> {
+    let mut said = refused();
+    for door in [3, 5] {
+        said[door] = "ada".to_owned();
+    }
+    said
 }
 
 fn token(data: &Path) -> String {
@@ -112,8 +125,11 @@ fn every_door_takes_a_valid_token_and_no_other() {
         "x",
     ];
     for forged in forged {
-        let found = by_every_door(&server, forged);
-        assert_eq!(found[..5], refused()[..5], "{forged}");
+        let mut found = by_every_door(&server, forged);
+        // Who types something that is no token types a password.
+        let typed = found.pop().unwrap();
+        assert!(typed.starts_with("-- the ") && typed.contains(" wrong"), "{forged}: {typed}");
+        assert_eq!(found, refused()[..6], "{forged}");
     }
 
     // Of another server, of which it knows the account.
@@ -142,8 +158,68 @@ fn every_door_takes_a_valid_token_and_no_other() {
     assert_eq!(by_every_door(&server, &last), refused());
 }
 
+/// Signs a browser in as ada: the value of its cookie.
+fn cookie(server: &Server, password: &str) -> String {
+    let body = format!(r#"{{"name": "ada", "password": {password:?}}}"#);
+    let (status, cookie, _) = browse(server, "POST", "/session", "Origin: http://localhost\r\n", &body);
+    assert_eq!(status, 200);
+    cookie.unwrap().split_once(';').unwrap().0.split_once('=').unwrap().1.to_owned()
+}
+
+#[test]
+fn what_was_signed_out_replaced_or_is_over_opens_no_door() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let server = Server::here(&data, &[]);
+    let password = |text: &str| operate(&data, "password", &[("name", "\"ada\""), ("new", &quoted(text))]);
+    operate(&data, "account-add", &[("name", "\"ada\"")]);
+    password("several plain words");
+
+    // Signed out, and shown again.
+    let replayed = token(&data);
+    let mut own = server.connect();
+    assert_eq!(
+        exchange(&mut own, &request("sign-in", &[("token", &quoted(&replayed))], "")).0["name"],
+        "ada"
+    );
+    assert_eq!(exchange(&mut own, &request("sign-out", &[], "")).0["status"], "ok");
+    assert_eq!(by_every_door(&server, &replayed), refused());
+    let replayed = cookie(&server, "several plain words");
+    assert_eq!(by_every_door(&server, &replayed), accepted_in_a_browser());
+    let with = format!("Cookie: {}={replayed}\r\nOrigin: http://localhost\r\n", cookie_name(&server));
+    assert_eq!(browse(&server, "POST", "/session/end", &with, "").0, 200);
+    assert_eq!(by_every_door(&server, &replayed), refused());
+
+    // A new password ends what the old one gave.
+    let (tokens, cookies) = (token(&data), cookie(&server, "several plain words"));
+    password("other plain words");
+    for replaced in [tokens, cookies] {
+        assert_eq!(by_every_door(&server, &replaced), refused());
+    }
+
+    // A token for one day and a browser's cookie are over after two; a token without an end is not.
+    let for_ever = token(&data);
+    let more = [("name", "\"ada\""), ("title", "\"t\""), ("scope", "\"send\""), ("days", "1")];
+    let (day, browser) = (operate(&data, "token-create", &more), cookie(&server, "other plain words"));
+    assert_eq!(by_every_door(&server, &day), accepted());
+    assert_eq!(by_every_door(&server, &browser), accepted_in_a_browser());
+    assert!(server.stop().success());
+    let_time_pass(&data, Duration::from_secs(2 * 24 * 60 * 60));
+    let server = Server::here(&data, &[]);
+    assert_eq!(by_every_door(&server, &for_ever), accepted());
+    for over in [day, browser] {
+        assert_eq!(by_every_door(&server, &over), refused());
+    }
+}
+
 /// A browser's request: status, cookie, body.
-fn browse(server: &Server, method: &str, path: &str, more: &str, body: &str) -> (u16, Option<String>, Value) {
+pub(crate) fn browse(
+    server: &Server,
+    method: &str,
+    path: &str,
+    more: &str,
+    body: &str,
+) -> (u16, Option<String>, Value) {
     let length = body.len();
     let text = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{more}\r\n{body}"
@@ -194,7 +270,7 @@ fn a_browser_signs_in_with_a_cookie_that_is_good_for_it_alone() {
     // What the cookie holds is no token for programs.
     let value = pair.split_once('=').unwrap().1;
     let doors = by_every_door(&server, value);
-    assert_eq!([&doors[0], &doors[2], &doors[3]], ["wrong-secret", "nobody", "ada"]);
+    assert_eq!(doors, accepted_in_a_browser());
     // A name alone is nothing from a browser, also where it is enough for programs.
     let rooms = |more: &str| browse(&server, "GET", "/rooms?as=ada", more, "").0;
     assert_eq!((rooms(""), rooms(origin), rooms("Cookie: a=b\r\n")), (200, 403, 403));
