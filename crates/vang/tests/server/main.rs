@@ -15,6 +15,7 @@ mod passwords; // signing in with a password, changing it
 mod seen; // when and from where somebody signed in, and failed sign-ins
 mod doors; // tokens, cookies and invitations at every door
 mod secrets; // no secret is where others can read it
+mod guesses; // ten thousand guesses at a password
 mod who; // which account a connection speaks as, and which server a command means
 mod proxies; // nginx and HAProxy in front of a plain address
 mod proxied; // addresses for proxies: who the client is, and who is refused
