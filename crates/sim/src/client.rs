@@ -18,6 +18,8 @@ use crate::scene::Scene;
 mod ask; // its requests
 mod hear; // what it receives, and its checks
 
+pub(crate) use hear::is_transient;
+
 #[derive(Debug)]
 pub(crate) struct ClientConnection {
     pipe: PipeId,

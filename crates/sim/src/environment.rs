@@ -35,6 +35,9 @@ pub(crate) struct Environment {
     pub(crate) weather: Weather,
     seed: u64,
     now: u64,
+    /// Days during which nothing ran, ms.
+    asleep: u64,
+    latest_wall: u64,
     jump: i64,
     hash: u64,
     prints: bool,
@@ -47,7 +50,19 @@ impl Environment {
     pub(crate) fn new(seed: u64, weather: Weather, rng: Rng, prints: bool) -> Environment {
         WHERE.set((seed, 0));
         let (recent, tally) = (VecDeque::new(), BTreeMap::new());
-        Environment { rng, weather, seed, now: 0, jump: 0, hash: seed, prints, recent, tally }
+        Environment {
+            rng,
+            weather,
+            seed,
+            now: 0,
+            asleep: 0,
+            latest_wall: 0,
+            jump: 0,
+            hash: seed,
+            prints,
+            recent,
+            tally,
+        }
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -61,12 +76,26 @@ impl Environment {
 
     /// The time for the hub.
     pub(crate) fn clocks(&self) -> Now {
-        Now { wall: Time((BEGINNING + self.now).saturating_add_signed(self.jump)), steady: self.millis() }
+        Now {
+            wall: Time((BEGINNING + self.now + self.asleep).saturating_add_signed(self.jump)),
+            steady: self.millis(),
+        }
     }
 
     pub(crate) fn pass(&mut self, ms: u64) {
         self.now += ms;
+        self.latest_wall = self.latest_wall.max(self.clocks().wall.0);
         WHERE.set((self.seed, self.now));
+    }
+
+    /// The latest time that the wall clock has shown, ms: it may have been set back since.
+    pub(crate) fn latest_wall(&self) -> u64 {
+        self.latest_wall.max(self.clocks().wall.0)
+    }
+
+    /// A day passes in which nothing runs, and an hour.
+    pub(crate) fn pass_a_day(&mut self) {
+        self.asleep += 25 * 60 * 60 * 1_000;
     }
 
     /// Sets the wall clock off by `ms`.

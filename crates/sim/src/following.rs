@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use vang_chat::{AccountId, Feed};
 use vang_proto::vang::{
-    Action, Event, EventMessage, FeedName, FollowFrom, Follower, RequestWriter, RoomEvent,
+    Action, Advice, Event, EventMessage, FeedName, FollowFrom, Follower, NewStart, Reply, RequestWriter,
+    RoomEvent,
 };
 
 use crate::feeds::{ExpectedValues, KeyedFeeds};
@@ -30,6 +31,17 @@ impl Since {
             Since::Numbers(numbers) => Some(numbers.clone()),
         }
     }
+}
+
+/// What came of asking to follow.
+#[derive(Debug)]
+pub(crate) enum Followed {
+    Yes,
+    /// Ask again, with these bytes.
+    Send(Bytes),
+    Later,
+    /// Refused, with this code.
+    No(String),
 }
 
 /// The rooms and feeds that a client follows, over any number of connections.
@@ -85,6 +97,35 @@ impl Following {
         }
     }
 
+    /// The reply to `follow`, on a connection to this run of the server, which had applied `applied` at the request.
+    pub(crate) fn take_reply(
+        &mut self,
+        scene: &mut Scene,
+        who: &str,
+        (run, applied): (u32, u64),
+        writer: &RequestWriter,
+        reply: &Reply,
+    ) -> Followed {
+        let before = self.follower.seq();
+        let seq = reply.keys().map_or(0, |vang_proto::vang::Following { seq, .. }| seq);
+        match self.follower.handle_reply(reply) {
+            Advice::Follows => {
+                self.agreed(scene, who, (run, applied), before, seq);
+                Followed::Yes
+            }
+            Advice::Send(opening, NewStart::SetBack { seq }) => {
+                self.set_back(scene, who, run, before.unwrap_or_default(), seq);
+                Followed::Send(opening)
+            }
+            Advice::Send(opening, NewStart::OtherJournal) => {
+                self.start_again(scene, who, writer, &opening);
+                Followed::Send(opening)
+            }
+            Advice::Retry(_) => Followed::Later,
+            Advice::GiveUp { code, .. } => Followed::No(code),
+        }
+    }
+
     /// A new event came, of this run of the server.
     pub(crate) fn received(&mut self, run: u32, seen: SeenEvent) {
         self.run = Some(run);
@@ -96,7 +137,7 @@ impl Following {
 
     /// The server accepted `follow` at `seq`; `before` is the client's position, `applied` the server's last
     /// applied entry at the request.
-    pub(crate) fn agreed(
+    fn agreed(
         &mut self,
         scene: &mut Scene,
         who: &str,
@@ -152,7 +193,7 @@ impl Following {
     }
 
     /// The server reported an older copy with the common position `common`.
-    pub(crate) fn set_back(&mut self, scene: &mut Scene, who: &str, run: u32, before: u64, common: u64) {
+    fn set_back(&mut self, scene: &mut Scene, who: &str, run: u32, before: u64, common: u64) {
         let last_run = self.run.expect("it resumed");
         assert_eq!(
             common,
@@ -173,13 +214,7 @@ impl Following {
 
     /// The server knows no common position. The client now asks, with these bytes, for what comes after the last number
     /// of each room; without a number of each, for what comes next.
-    pub(crate) fn start_again(
-        &mut self,
-        scene: &mut Scene,
-        who: &str,
-        writer: &RequestWriter,
-        asked: &Bytes,
-    ) {
+    fn start_again(&mut self, scene: &mut Scene, who: &str, writer: &RequestWriter, asked: &Bytes) {
         let last_run = self.run.expect("it resumed");
         assert!(scene.may_be_lost(last_run), "{who} had to start from room numbers without need");
         scene.env.count("set back beyond the known positions");

@@ -2,10 +2,10 @@
 //! reports failure; a crash between write and sync. It keeps what it has acknowledged, unless an older copy is
 //! put back.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use vang_chat::{Command, Node, OrderCommand, Principal, RoomCommand, Seq};
+use vang_chat::{Command, CredentialCommand, Node, OrderCommand, Principal, RoomCommand, Seq, Which};
 use vang_hub::Settled;
 use vang_journal::{
     Appended, Batch, Draft, Entry, Envelope, Identity, Journal, JournalError, MemoryJournal, Origin, Payload,
@@ -41,6 +41,8 @@ pub(crate) struct Disk {
     synced: Vec<Seq>,
     seen: BTreeSet<[u8; 32]>,
     others: u64,
+    /// What was erased, with the last entry that the server had applied then: an older copy still has it.
+    erased: Vec<(Seq, Seq, Payload)>,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl Disk {
             synced: Vec::new(),
             seen: BTreeSet::new(),
             others: 0,
+            erased: Vec::new(),
         }
     }
 
@@ -121,6 +124,11 @@ impl Disk {
             Command::Order(OrderCommand::Open)
                 | Command::Room(RoomCommand::Create { by: Principal::Operator, .. })
                 | Command::Order(OrderCommand::Tick)
+                | Command::Credential(
+                    CredentialCommand::RenewVerifier { .. }
+                        // Of a token that nobody was given.
+                        | CredentialCommand::EndTokens { which: Which::One(_), .. }
+                )
         );
         assert!(
             own || self.seen.insert(envelope.digest),
@@ -270,10 +278,46 @@ impl Disk {
         }
     }
 
+    /// Erases payloads; the server has applied the entries up to `applied`.
+    pub(crate) fn erase(&mut self, seqs: &[Seq], applied: Seq) {
+        for entry in self.kept.get(seqs, usize::MAX).expect("memory does not fail") {
+            let entry = entry.expect("what is erased is there");
+            self.erased.extend(entry.payload.map(|payload| (applied, entry.seq, payload)));
+        }
+        self.kept.erase(seqs).expect("what is erased is there");
+    }
+
     /// Puts an older copy back; the server is down.
     pub(crate) fn put_back(&mut self, to: Seq) {
         self.kept.truncate(to);
         self.synced.retain(|&seq| seq <= to);
+        let (restored, erased) = std::mem::take(&mut self.erased).into_iter().partition(|(at, ..)| *at > to);
+        self.erased = erased;
+        self.restore(restored);
+    }
+
+    /// Writes the journal again, with the payloads that were erased after it was copied.
+    fn restore(&mut self, erased: Vec<(Seq, Seq, Payload)>) {
+        let mut payloads: BTreeMap<Seq, Payload> =
+            erased.into_iter().map(|(_, seq, payload)| (seq, payload)).collect();
+        payloads.retain(|seq, _| *seq <= self.end());
+        if payloads.is_empty() {
+            return;
+        }
+        let mut copy = MemoryJournal::new(self.kept.identity());
+        let entries = self.kept.read(Seq(0), usize::MAX, usize::MAX).and_then(Entry::all);
+        let mut missing = Vec::new();
+        let drafts = entries.expect("memory does not fail").into_iter().map(|entry| {
+            let payload = entry.payload.or_else(|| payloads.remove(&entry.seq));
+            missing.extend(payload.is_none().then_some(entry.seq));
+            let none = || Payload { salt: [0; 16], bytes: Bytes::new() };
+            Draft { envelope: entry.envelope, payload: payload.unwrap_or_else(none) }
+        });
+        let drafts = drafts.collect();
+        let checkpoints = self.kept.checkpoints(Seq(0), usize::MAX).expect("memory does not fail");
+        copy.append(&Batch { drafts, checkpoints });
+        copy.erase(&missing).expect("they were written");
+        self.kept = copy;
     }
 
     /// Ends all failures.

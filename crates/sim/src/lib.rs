@@ -27,12 +27,15 @@ mod environment; // random numbers, time, weather and the trace, shared by all
 mod journal; // a disk that fails as disks do
 mod view; // the view: behind, out of order, set back
 mod network; // connections that break anywhere
+mod hashing; // passwords hashed and verifiers erased, after a while
 mod server; // one run of the server: the real hub and sessions with simulated I/O
+mod credentials; // passwords, tokens and invitations as the model knows them
 mod model; // what must be true, computed the slow and simple way
 mod feeds; // the feeds of accounts and of the server, as a client received them
 mod scene; // what all clients share; who can see what (P9)
 mod following; // what a follower received, compared with what it should have received
 mod client; // a client and its checks of the server
+mod sign_in; // devices that sign in with passwords, tokens and invitations
 mod people; // what simulated people do
 mod processes; // two processes that order one journal
 mod world; // everything, tick by tick; healing; stories

@@ -4,13 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vang_chat::{
-    Access, AccountCommand, AccountId, Command, Feed, FeedKey, MemberCommand, MessageCommand, Name,
-    OrderCommand, Principal, RoomCommand, RoomId, RoomsBy, Seq,
+    Access, AccountId, Command, Feed, FeedKey, MemberCommand, MessageCommand, Name, OrderCommand, Principal,
+    RoomCommand, RoomId, RoomsBy, Seq,
 };
 use vang_hub::{EventClass, EventData, EventRow, Row, TextOf};
 use vang_journal::{Entry, Envelope, MessagePayload, decode_name};
 
+use crate::credentials::Credentials;
 use crate::environment::print;
+
+mod credentials; // passwords, tokens, invitations and roles
 
 /// An event as a reader receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +131,7 @@ pub(crate) struct Model {
     /// The action that an entry did, unless it is a message; to check acknowledgements.
     done: BTreeMap<u64, &'static str>,
     rows: Vec<Row>,
+    credentials: Credentials,
 }
 
 /// Are these two names, and may both exist? Names that look alike may not, if no script can write both.
@@ -162,20 +166,15 @@ impl Model {
         let payload = entry.payload.as_ref().map(|payload| payload.bytes.clone()).unwrap_or_default();
         let name = || decode_name(&payload).expect("a name");
         let seq = self.seq;
+        if !self.begin(&envelope.command) {
+            return;
+        }
         match envelope.command {
             Command::Order(OrderCommand::Open) => self.openings.push(seq),
             Command::Order(OrderCommand::Tick) | Command::Order(OrderCommand::SwitchRules { .. }) => {}
-            Command::Account(AccountCommand::Add { name: made, by }) => {
-                let is_free = self.accounts.values().all(|(taken, _)| can_stand_beside(taken, &made));
-                if by == Principal::Operator && is_free {
-                    self.accounts.insert(seq, (*made, name()));
-                    self.done.insert(seq, "account-add");
-                    self.keep_text(TextOf::AccountName(AccountId(seq)), name());
-                }
-            }
-            Command::Account(AccountCommand::SetRole { .. } | AccountCommand::SetStatus { .. })
-            | Command::Credential(_)
-            | Command::Invitation(_) => panic!("nobody here asks for this"),
+            Command::Account(command) => self.take_account(&command, name),
+            Command::Credential(command) => self.take_credential(&command, &payload),
+            Command::Invitation(command) => self.take_invitation(&command, name),
             Command::Room(RoomCommand::Create { name: made, access, by, rooms_by, most }) => {
                 let may = match by {
                     Principal::Operator => true,
@@ -323,6 +322,10 @@ impl Model {
 
     pub(crate) fn account(&self, name: &str) -> Option<u64> {
         self.accounts.iter().find(|(_, (_, known))| known == name).map(|(&id, _)| id)
+    }
+
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = u64> {
+        self.accounts.keys().copied()
     }
 
     fn room(&self, name: &str) -> Option<&Room> {

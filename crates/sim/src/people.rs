@@ -28,7 +28,8 @@ pub(crate) fn act(client: &mut Client, scene: &mut Scene) {
             }
         }
         Role::Operator => {
-            if scene.env.rng.happens(60) {
+            // A day would make the server forget what they repeat.
+            if scene.env.weather.days == 0 && scene.env.rng.happens(60) {
                 let mark = scene.mark();
                 let hidden = scene.env.rng.happens(400);
                 let name = if hidden { hidden_name(mark) } else { format!("late{mark}") };

@@ -20,6 +20,15 @@ pub(crate) struct SetBack {
     pub(crate) openings: usize,
 }
 
+/// What all devices know of each other.
+#[derive(Debug, Default)]
+pub(crate) struct SharedSecrets {
+    /// Codes of invitations, with their numbers.
+    pub(crate) codes: Vec<(u64, String)>,
+    /// Tokens, with the names of their accounts; also those that have ended.
+    pub(crate) tokens: Vec<(String, String)>,
+}
+
 /// The shared state of all clients.
 #[derive(Debug)]
 pub(crate) struct Scene {
@@ -46,6 +55,10 @@ pub(crate) struct Scene {
     pub(crate) invitable: Vec<String>,
     /// The next unique mark, for ids and names.
     pub(crate) next_mark: u64,
+    /// What those know who sign in.
+    pub(crate) shared: SharedSecrets,
+    /// Names that newcomers with a code give themselves.
+    pub(crate) newcomers: Vec<String>,
 }
 
 /// The start of every private mark.

@@ -8,7 +8,7 @@ use vang_hub::limits::{
     BATCH_BYTES_MAX, COLD_BYTES_MAX, COLD_EVENTS_MAX, HISTORY_BYTES_MAX, PULL_BYTES_MAX, ROOM_TAIL_BYTES_MAX,
     TAILS_BYTES_MAX,
 };
-use vang_hub::{Book, Hub, Output, Salts, SessionId, Trust, replay};
+use vang_hub::{Book, Hub, Output, Salts, Scope, SessionId, Trust, replay};
 use vang_journal::Entry;
 use vang_proto::limits::{
     CONTENT_BYTES_MAX, HEADER_BYTES_MAX, INLINE_BYTES_MAX, PENDING_REQUEST_BYTES_MAX, UNSENT_REPLY_BYTES_MAX,
@@ -16,6 +16,7 @@ use vang_proto::limits::{
 use vang_proto::vang::{ServerLimits, ServerSession, SessionStep};
 
 use crate::environment::Environment;
+use crate::hashing::Hashing;
 use crate::journal::Disk;
 use crate::network::{Network, PipeId, random_piece};
 use crate::view::View;
@@ -56,6 +57,7 @@ const PENDING_PAGES: usize = PENDING_REQUEST_BYTES_MAX / HISTORY_BYTES_MAX + 1;
 pub(crate) struct Process {
     hub: Hub,
     connections: BTreeMap<SessionId, ServerConnection>,
+    hashing: Hashing,
     settling_after: Seq,
     stopping: bool,
     /// Up to where entries were applied when the last piece of a snapshot was written.
@@ -107,10 +109,13 @@ impl Process {
         let mut hub = Hub::new(identity, recovered, node, Salts::new(seed), "vang-sim".to_owned(), false);
         // The clients of these stories need no data folder.
         hub.set_trust(Trust::Local);
+        // Those from other machines sign in; some are guests before.
+        hub.set_guests(Scope::Everywhere);
         hub.set_rooms_per_account(ROOMS_PER_ACCOUNT);
         Process {
             hub,
             connections: BTreeMap::new(),
+            hashing: Hashing::default(),
             settling_after: Seq(0),
             stopping: false,
             snapshot_seq: None,
@@ -154,6 +159,7 @@ impl Process {
         // Not `is_quiet`: a hash of the state waits for the next batch.
         self.hub.stats().queue_bytes == 0
             && self.hub.is_open()
+            && self.hashing.is_quiet()
             && self.connections.values().all(|connection| !connection.session.has_output())
     }
 
@@ -165,6 +171,7 @@ impl Process {
         disk: &mut Disk,
         view: &mut View,
     ) {
+        self.hub.set_wall(env.clocks().wall);
         self.accept(env, network);
         if let Some((appended, entries)) = disk.finish(env) {
             env.note(format_args!("appended: {appended:?}"));
@@ -176,6 +183,15 @@ impl Process {
         }
         for (id, answer) in view.answers(env, &mut disk.reader()) {
             self.hub.answer_read(id, answer);
+        }
+        for (id, answer) in self.hashing.done(env, &mut disk.reader()) {
+            env.note(format_args!("password job {id}: {:?}", answer.as_ref().map(|_| ())));
+            self.hub.answer_secret(id, answer);
+        }
+        for seqs in self.hashing.erasable(env) {
+            env.note(format_args!("erases {seqs:?}"));
+            disk.erase(&seqs, self.hub.state().seq());
+            self.hub.erased();
         }
         self.read(env, network);
         self.perform(env, disk, view);
@@ -296,7 +312,8 @@ impl Process {
                     connection.session.close(why);
                 }
             }
-            Output::Secret(_) | Output::Erase(_) => panic!("nobody here has a password"),
+            Output::Secret(job) => self.hashing.ask(env, job),
+            Output::Erase(seqs) => self.hashing.erase(env, seqs),
         }
     }
 

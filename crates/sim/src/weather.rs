@@ -45,6 +45,12 @@ pub(crate) struct Weather {
     pub(crate) window: u64,
     /// How long people act, ms.
     pub(crate) lasts_ms: u64,
+    /// Hashing a password takes at most so long, ms.
+    pub(crate) hash_ms: u64,
+    /// Devices sign in with passwords, tokens and invitations.
+    pub(crate) signs_in: bool,
+    /// A day passes while the server is down, per stop or crash.
+    pub(crate) days: u32,
     /// The number of people besides the operator and the probers.
     pub(crate) people: u64,
 }
@@ -74,6 +80,9 @@ impl Weather {
             clock_jumps: 0,
             window: 1 << 16,
             lasts_ms: 0,
+            hash_ms: 5,
+            signs_in: false,
+            days: 0,
             people: 0,
         }
     }
@@ -87,9 +96,12 @@ impl Weather {
         let storm = some(160, 40) as u32;
         let crash = some(600, 5) as u32 + storm;
         let long = some(300, 300) as u32;
+        let signs_in = some(400, 1) == 1;
+        let days = if signs_in { some(250, 1) as u32 * 700 } else { 0 };
         Weather {
             people_act: true,
-            crash,
+            // A day passes only while the server is down.
+            crash: if days > 0 { crash.max(5) } else { crash },
             stop: some(400, 3) as u32,
             older_copy: some(450, 700) as u32 + storm * 3,
             away_ms: some(700, 2_000) + 20,
@@ -109,7 +121,11 @@ impl Weather {
             clock_jumps: some(250, 3) as u32,
             window: some(700, 60_000) + 200,
             lasts_ms: some(1_000, 6_500) + 2_500,
-            people: some(1_000, 5) + 1,
+            hash_ms: some(800, 400) + 1,
+            signs_in,
+            days,
+            // Others repeat what they sent, and no server remembers that for longer than a day.
+            people: if days > 0 { 0 } else { some(1_000, 5) + 1 },
         }
     }
 

@@ -64,6 +64,11 @@ fn sim_random_seeds() {
                 .filter(|what| !tally.contains_key(*what))
                 .map(|what| format!("'{what}' never happened")),
         );
+        let count = |what: &str| tally.get(what).copied().unwrap_or_default();
+        let rare = MUST_HAPPEN_OFTEN.iter().filter(|(what, least)| count(what) < *least);
+        failures.extend(rare.map(|(what, least)| {
+            format!("'{what}' happened {} times; it should be {least} at least", count(what))
+        }));
     }
     assert!(failures.is_empty(), "{} of {seeds} seeds failed:\n{}", failures.len(), failures.join("\n"));
 }
@@ -132,6 +137,46 @@ const MUST_HAPPEN: &[&str] = &[
     "view behind",
     "outcome unknown",
     "next page of rooms",
+];
+
+/// Signing in, granted and refused: how often at least in 300 seeds.
+const MUST_HAPPEN_OFTEN: &[(&str, u64)] = &[
+    ("signed in with a password", 500),
+    ("signed in with a token", 300),
+    ("signed in later on a guest's connection", 200),
+    ("sign-in refused: password", 200),
+    ("sign-in refused: token ended", 200),
+    ("sign-in refused: token over by time", 3),
+    ("sign-in refused: no such token", 30),
+    ("sign-in refused: account disabled", 200),
+    ("sign-in put off", 50),
+    ("follow refused behind a sign-in that was refused", 200),
+    ("a connection told that it was signed out", 200),
+    ("an event from before a token's end", 100),
+    ("refused with a token that has ended", 5),
+    ("refused for a token's scope", 5),
+    ("password changed", 100),
+    ("password change refused", 40),
+    ("weak password refused", 15),
+    ("verifier renewed", 100),
+    ("verifier erased while a check waited", 3),
+    ("token made", 80),
+    ("token ended", 80),
+    ("all others ended", 50),
+    ("ending a token refused", 40),
+    ("signed out", 40),
+    ("signed out while signing in", 1),
+    ("sessions listed", 50),
+    ("invited", 50),
+    ("inviting refused", 50),
+    ("invitation accepted", 30),
+    ("invitation refused", 15),
+    ("invitation withdrawn", 20),
+    ("withdrawing refused", 30),
+    ("account disabled", 30),
+    ("account enabled", 30),
+    ("disabling refused", 30),
+    ("device did something in a room", 300),
 ];
 
 #[test]

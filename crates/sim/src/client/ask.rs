@@ -203,7 +203,9 @@ impl Client {
             Action::Join { room, who } => (room, who.as_ref()),
             Action::SetTopic { room, topic } => (room, Some(topic)),
             Action::Create { room, .. } | Action::Leave { room } => (room, None),
-            Action::AddAccount { name } => (name, None),
+            Action::AddAccount { name }
+            | Action::SetRole { name, .. }
+            | Action::SetPassword { name: Some(name), .. } => (name, None),
             other => unreachable!("{} becomes no entry here", other.name()),
         };
         self.type_names(std::slice::from_ref(name));

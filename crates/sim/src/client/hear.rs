@@ -7,13 +7,13 @@ use vang_hub::Peer;
 use vang_proto::frame::Limits;
 use vang_proto::limits::{CLIENT_CONTENT_BYTES_MAX, HEADER_BYTES_MAX};
 use vang_proto::vang::{
-    AccountAdded, Action, Advice, Code, ConnectionEvent, Event, EventMessage, Following, Incoming, NewStart,
-    Page, Reply, RequestWriter, RoomChanged, RoomEvent, RoomList, RoomRow, Sent, incoming,
+    AccountAdded, AccountChanged, Action, Code, ConnectionEvent, Event, EventMessage, Incoming, Page, Reply,
+    RequestWriter, RoomChanged, RoomEvent, RoomList, RoomRow, Sent, incoming,
 };
 use vang_proto::{Decoder, Frame};
 
 use super::{Asked, Client, ClientConnection, put};
-use crate::following::read;
+use crate::following::{Followed, read};
 use crate::model::{EventBody, SeenEvent};
 use crate::network::random_piece;
 use crate::scene::Scene;
@@ -236,25 +236,15 @@ impl Client {
         reply: &Reply,
     ) -> bool {
         let Some(following) = &mut self.following else { panic!("{} follows nothing", self.label) };
-        let before = following.follower.seq();
-        let seq = reply.keys().map_or(0, |Following { seq, .. }| seq);
-        let opening = match following.follower.handle_reply(reply) {
-            Advice::Follows => {
-                following.agreed(scene, &self.label, (connection.run, connection.applied), before, seq);
+        let (writer, at) = (RequestWriter { name: self.name.clone() }, (connection.run, connection.applied));
+        let opening = match following.take_reply(scene, &self.label, at, &writer, reply) {
+            Followed::Yes => {
                 self.backoff.reset();
                 return true;
             }
-            Advice::Send(opening, NewStart::SetBack { seq }) => {
-                following.set_back(scene, &self.label, connection.run, before.unwrap_or_default(), seq);
-                opening
-            }
-            Advice::Send(opening, NewStart::OtherJournal) => {
-                let writer = RequestWriter { name: self.name.clone() };
-                following.start_again(scene, &self.label, &writer, &opening);
-                opening
-            }
-            Advice::Retry(_) => return false,
-            Advice::GiveUp { code, detail } => {
+            Followed::Send(opening) => opening,
+            Followed::Later => return false,
+            Followed::No(code) => {
                 let account = self.name.as_ref().and_then(|name| scene.model.account(name));
                 // The server knows an entry only after it has applied it.
                 let known = |room: &String| {
@@ -263,7 +253,7 @@ impl Client {
                         && seen.first().is_some_and(|seen| seen.seq <= connection.applied)
                 };
                 let unknown = !following.rooms.iter().all(known);
-                assert!(code == "no-room" && unknown, "{}: {code}: {detail}", self.label);
+                assert!(code == "no-room" && unknown, "{}: {reply:?}", self.label);
                 scene.env.count("followed a room that is gone");
                 self.following = None;
                 return false;
@@ -375,6 +365,7 @@ impl Client {
             None => {
                 let seq = match what {
                     "account-add" => reply.keys().map(|AccountAdded { seq, .. }| seq),
+                    "account-role" | "password" => reply.keys().map(|AccountChanged { seq, .. }| seq),
                     _ => reply.keys().map(|RoomChanged { seq, .. }| seq),
                 };
                 let seq = seq.unwrap_or_else(|| panic!("keys are missing: {reply:?}"));
@@ -481,6 +472,6 @@ impl Client {
 }
 
 /// Is it retryable, with the promise that nothing was done?
-fn is_transient(code: Option<&str>) -> bool {
+pub(crate) fn is_transient(code: Option<&str>) -> bool {
     matches!(code, Some("disk-full" | "unavailable" | "busy" | "clock-ahead" | "stopping" | "view-behind"))
 }
