@@ -1,14 +1,12 @@
 //! Accounts: names that the journal knows, and what each may be.
 
 use std::collections::BTreeMap;
-use std::iter;
 
 use minicbor::{Decode, Encode};
 
 use crate::digest::Digest;
 use crate::names::Looks;
 use crate::permission::{self, ServerPower, ServerRole};
-use crate::rooms::Rooms;
 use crate::steps::{Kept, Key, Step};
 use crate::tokens::{Tokens, Which};
 use crate::{
@@ -105,7 +103,7 @@ impl AccountStatus {
 }
 
 pub(crate) fn decide(
-    (accounts, tokens, rooms): (&Accounts, &Tokens, &Rooms),
+    accounts: &Accounts,
     at: Position,
     command: &AccountCommand,
 ) -> Result<AccountEvent, Refusal> {
@@ -121,33 +119,14 @@ pub(crate) fn decide(
             Ok(AccountEvent::RoleSet { who, role })
         }
         &AccountCommand::SetStatus { who, status, by } => {
-            // Whether it is an administrator's is said only to those who can disable accounts.
-            let power = match status {
-                AccountStatus::Active | AccountStatus::Disabled => ServerPower::Disable,
-                AccountStatus::Deleted => ServerPower::DeleteAccount,
-            };
-            accounts.check_server(power, &by, Some(who))?;
-            accounts.check(who)?;
-            if accounts.role(who) == AccountRole::Admin {
-                accounts.check_server(ServerPower::DisableAdmin, &by, Some(who))?;
-            }
-            if status != AccountStatus::Deleted {
-                return Ok(AccountEvent::StatusSet { who, status });
-            }
-            // A step for each of its tokens, and for each room that it is in.
-            let titles = tokens.of_account(who).map(|token| Seq(token.id.0));
-            let erased = iter::once(Seq(who.0)).chain(accounts.password(who)).chain(titles).collect();
-            Ok(AccountEvent::Deleted { who, rooms: rooms.of_member(who).collect(), erased })
+            accounts.check_status(who, status, by)?;
+            Ok(AccountEvent::StatusSet { who, status })
         }
     }
 }
 
-pub(crate) fn evolve(
-    (accounts, tokens, rooms): (&mut Accounts, &mut Tokens, &mut Rooms),
-    at: Position,
-    event: &AccountEvent,
-    places: &mut Places,
-) {
+/// What deletes an account is in `deletion.rs`, as it ends stays in rooms.
+pub(crate) fn evolve((accounts, tokens): (&mut Accounts, &mut Tokens), event: &AccountEvent) {
     match *event {
         AccountEvent::Added { account, ref name } => accounts.create(**name, account, AccountRole::default()),
         AccountEvent::RoleSet { who, role } => accounts.change(who, |row| row.role = role.number()),
@@ -157,18 +136,7 @@ pub(crate) fn evolve(
                 tokens.end(who, Which::All);
             }
         }
-        AccountEvent::Deleted { who, rooms: ref left, erased: _ } => {
-            for &room in left {
-                rooms.show(room, at.seq, None, places);
-                rooms.end_stay(room, who, at.seq);
-            }
-            accounts.change(who, |row| {
-                row.role = AccountRole::default().number();
-                row.status = AccountStatus::Deleted.number();
-                row.password = None;
-            });
-            tokens.end(who, Which::All);
-        }
+        AccountEvent::Deleted { .. } => {}
     }
 }
 
@@ -278,6 +246,35 @@ impl Accounts {
 
     pub(crate) fn set_password(&mut self, who: AccountId, verifier: Seq) {
         self.change(who, |row| row.password = Some(verifier));
+    }
+
+    /// Can `by` give an account this status?
+    pub(crate) fn check_status(
+        &self,
+        who: AccountId,
+        status: AccountStatus,
+        by: Principal,
+    ) -> Result<(), Refusal> {
+        let power = match status {
+            AccountStatus::Active | AccountStatus::Disabled => ServerPower::Disable,
+            AccountStatus::Deleted => ServerPower::DeleteAccount,
+        };
+        // Whether it is an administrator's is said only to those who can do this with others.
+        self.check_server(power, &by, Some(who))?;
+        self.check(who)?;
+        if self.role(who) == AccountRole::Admin {
+            self.check_server(ServerPower::DisableAdmin, &by, Some(who))?;
+        }
+        Ok(())
+    }
+
+    /// Nothing of it is left but its name's hash.
+    pub(crate) fn delete(&mut self, who: AccountId) {
+        self.change(who, |row| {
+            row.role = AccountRole::default().number();
+            row.status = AccountStatus::Deleted.number();
+            row.password = None;
+        });
     }
 
     /// Has it signed in before?

@@ -20,6 +20,7 @@ mod order; // who opened the journal, which rules hold, time
 mod names; // what a name is and what it looks like, as keyed hashes
 mod accounts;
 mod credentials; // what proves who somebody is: passwords and tokens
+mod deletion; // the end of an account
 mod invitations; // with which people make an account
 mod rooms;
 mod members;

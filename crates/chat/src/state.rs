@@ -15,10 +15,10 @@ use crate::sent::Sent;
 use crate::server_feed::ServerFeed;
 use crate::tokens::Tokens;
 use crate::{
-    AccountId, AccountRole, AccountStatus, Command, Event, Events, Feed, Happened, Invitation, Name, NameKey,
-    Node, OrderCommand, Outcome, Places, Position, Principal, Refusal, Room, RoomId, Rules, Scripts, Seq,
-    ServerPower, Time, Token, TokenId, TokenKey, accounts, credentials, invitations, members, messages,
-    order, rooms,
+    AccountCommand, AccountEvent, AccountId, AccountRole, AccountStatus, Command, Event, Events, Feed,
+    Happened, Invitation, Name, NameKey, Node, OrderCommand, Outcome, Places, Position, Principal, Refusal,
+    Room, RoomId, Rules, Scripts, Seq, ServerPower, Time, Token, TokenId, TokenKey, accounts, credentials,
+    deletion, invitations, members, messages, order, rooms,
 };
 
 /// Everything that decides what happens next.
@@ -131,7 +131,10 @@ impl State {
         }
         let event = match command {
             Command::Order(command) => order::decide(*rules, NEWEST_RULES, at, command)?.into(),
-            Command::Account(command) => accounts::decide((accounts, tokens, rooms), at, command)?.into(),
+            &Command::Account(AccountCommand::SetStatus { who, status: AccountStatus::Deleted, by }) => {
+                deletion::decide((accounts, tokens, rooms), who, by)?.into()
+            }
+            Command::Account(command) => accounts::decide(accounts, at, command)?.into(),
             Command::Credential(command) => credentials::decide(accounts, tokens, at, command)?.into(),
             Command::Invitation(command) => {
                 invitations::decide((accounts, rooms, invitations), at, command)?.into()
@@ -148,7 +151,10 @@ impl State {
             self;
         match event {
             Event::Order(event) => order::evolve(rules, openings, at, event),
-            Event::Account(event) => accounts::evolve((accounts, tokens, rooms), at, event, places),
+            Event::Account(AccountEvent::Deleted { who, rooms: left, erased: _ }) => {
+                deletion::evolve((accounts, tokens, rooms), at, (*who, left), places);
+            }
+            Event::Account(event) => accounts::evolve((accounts, tokens), event),
             Event::Credential(event) => credentials::evolve((accounts, tokens), at, event),
             Event::Invitation(event) => {
                 invitations::evolve((accounts, rooms, invitations), at, event, places);

@@ -331,7 +331,7 @@ impl Story {
                     self.shown.push((*room, seq, Shown::Other(format!("-{who}"))));
                 }
                 let rooms: String = rooms.iter().map(|room| format!(" {}", self.room_name(*room))).collect();
-                let erased: Vec<String> = erased.iter().map(|seq| seq.to_string()).collect();
+                let erased: Vec<String> = erased.iter().map(ToString::to_string).collect();
                 format!("deleted {who}, left{rooms}, erase {}", erased.join(" "))
             }
             Event::Credential(CredentialEvent::PasswordSet { who, before, keep: _ }) => {

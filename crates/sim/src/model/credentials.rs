@@ -32,7 +32,9 @@ fn asker(command: &Command) -> Option<Principal> {
         ) => by,
         Command::Room(RoomCommand::Create { by, .. } | RoomCommand::SetTopic { by, .. }) => by,
         Command::Member(MemberCommand::Join { by, .. }) => by,
-        Command::Member(MemberCommand::Leave { who, .. }) => Principal::Account(who),
+        Command::Member(MemberCommand::Leave { who, .. } | MemberCommand::Enter { who, .. }) => {
+            Principal::Account(who)
+        }
         Command::Message(MessageCommand::Send { from, .. }) => from,
     })
 }

@@ -167,7 +167,7 @@ impl Device {
                 (counted, changed())
             }
             Kind::Invite { .. } => {
-                let Invited { id, seq } = reply.keys().expect("an invitation");
+                let Invited { id, seq, .. } = reply.keys().expect("an invitation");
                 scene.shared.codes.push((id, reply.text.clone()));
                 ("invited", Some(seq))
             }

@@ -208,7 +208,7 @@ impl Device {
     }
 
     fn signed_in(&mut self, scene: &mut Scene, connection: &mut Connection, way: &Way, reply: &Reply) {
-        let SignedIn { name, token } = reply.keys().expect("who signed in");
+        let SignedIn { name, token, .. } = reply.keys().expect("who signed in");
         assert_eq!(name, self.name, "{} signed in as somebody else", self.label);
         connection.signed_in_at = scene.model.seq().0;
         scene.env.count(match (connection.guest.take(), way) {
