@@ -614,6 +614,15 @@ fn a_goodbye_is_the_last_that_a_follower_hears() {
     assert!(!s.takes_events());
     assert_eq!(s.step(T0), SessionStep::ShutDown);
 
+    // Also who follows only with its last answer.
+    let mut s = session();
+    let tickets = asked(&mut s, T0, &ping(1));
+    s.close("signed-out");
+    s.reply(T0, tickets[0], pong(1));
+    s.set_follows();
+    assert_eq!((s.step(T0), sent_by(&mut s, T0)), (SessionStep::Wait, "1 closing".to_owned()));
+    assert_eq!(s.step(T0), SessionStep::ShutDown);
+
     let mut s = session();
     s.close("stopping");
     assert_eq!((s.step(T0), sent_by(&mut s, T0)), (SessionStep::ShutDown, String::new()));

@@ -420,8 +420,8 @@ impl ServerSession {
     /// The server ends the connection, after what is pending. Says so where somebody listens for it.
     pub fn close(&mut self, why: &str) {
         if self.phase == Phase::Open {
-            self.goodbye =
-                self.follows.then(|| Event::Connection(ConnectionEvent::Closing { why }).to_bytes());
+            // What is still pending may be a follow.
+            self.goodbye = Some(Event::Connection(ConnectionEvent::Closing { why }).to_bytes());
             self.phase = Phase::Finishing;
         }
     }
@@ -490,6 +490,7 @@ impl ServerSession {
         if self.phase == Phase::Finishing
             && self.pending.is_empty()
             && let Some(goodbye) = self.goodbye.take()
+            && self.follows
         {
             self.put(now, goodbye, Sort::OwnEvent);
         }
