@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use vang_chat::{Command, CredentialCommand, Node, OrderCommand, Principal, RoomCommand, Seq, Which};
+use vang_chat::{
+    Command, CredentialCommand, MemberCommand, Node, OrderCommand, Principal, RoomCommand, Seq, Which,
+};
 use vang_hub::Settled;
 use vang_journal::{
     Appended, Batch, Draft, Entry, Envelope, Identity, Journal, JournalError, MemoryJournal, Origin, Payload,
@@ -124,6 +126,7 @@ impl Disk {
             Command::Order(OrderCommand::Open)
                 | Command::Room(RoomCommand::Create { by: Principal::Operator, .. })
                 | Command::Order(OrderCommand::Tick)
+                | Command::Member(MemberCommand::Enter { .. })
                 | Command::Credential(
                     CredentialCommand::RenewVerifier { .. }
                         // Of a token that nobody was given.

@@ -186,7 +186,7 @@ mod tests {
         let expected = "\
 id    title    scope   rooms    created           used              address      until          connections
 8     máy bàn  device  -        2026-05-01 00:00  2026-05-02 08:15  203.0.113.9  -              2 (this one)
-1024  東京     send    ops,lab  2026-05-01 10:30  yesterday         \\u{1b}[2J   soon\\u{1b}[2J  0
+1024  東京     send    ops,lab  2026-05-01 10:30  yesterday         \\u{1b}[2J    soon\\u{1b}[2J  0
 -     -        device  -        -                 -                 -            -              1";
         assert_eq!(table(&rows, &Clock::utc()).join("\n"), expected);
     }

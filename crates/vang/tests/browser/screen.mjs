@@ -11,6 +11,7 @@ export const until = async (what, check) => {
 export const text = (page, what, exact = true) => page.getByText(what, { exact }).and(page.locator(":not(.offstage, .offstage *)")).last();
 
 export const enter = async (page, name) => {
+  await page.locator("#name[autocomplete=nickname]").waitFor(); // until then the account's field has the name
   await page.fill("#name", name);
   await page.keyboard.press("Enter");
 };
