@@ -42,6 +42,7 @@ impl Pump {
         self.memory.set_max(budget);
         self.quotas.set(&limits.rates());
         self.send_lag.set(limits.send_lag());
+        self.desk.borrow_mut().set_waiting(limits.guesses());
         self.threads.find_ms.store(limits.find_ms(), Ordering::Relaxed);
         let part = |share: u64, most: usize| usize::try_from(budget / share).unwrap_or(most).min(most);
         let mut hub = self.hub.borrow_mut();

@@ -56,6 +56,11 @@ impl Desk {
         Ok((Desk { guesses, hashing, sealer, jobs: HashMap::new(), hashes: 0, refused: 0 }, threads))
     }
 
+    /// Sets how many passwords can wait.
+    pub(crate) fn set_waiting(&mut self, limits: GuessLimits) {
+        self.guesses.set_waiting(limits);
+    }
+
     /// Hashes that were begun since the start.
     pub(crate) fn hashes(&self) -> u64 {
         self.hashes

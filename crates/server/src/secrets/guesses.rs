@@ -173,6 +173,12 @@ impl Guesses {
         }
     }
 
+    /// Sets how many checks can wait. Those that wait stay; the other limits are those of the start.
+    pub(crate) fn set_waiting(&mut self, limits: GuessLimits) {
+        self.limits =
+            GuessLimits { threads: self.limits.threads, remembered: self.limits.remembered, ..limits };
+    }
+
     /// Puts a check in; `next` says when it runs. What is answered is a check that there is no room for: this one, or one that
     /// waited and gives way to it.
     pub(crate) fn ask(&mut self, now: u64, guess: Guess) -> Option<Refused> {

@@ -197,7 +197,8 @@ fn no_secret_is_in_a_file_log_backup_error_argument_or_environment() {
     fs::write(&file, format!("{token}\n")).unwrap();
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     let by_file = ["--token-file", file.to_str().unwrap()];
-    let mut tail = Tail::start(story.world.command(&[&["tail", "general"], &by_file[..]].concat()));
+    let mut tail =
+        Tail::start(story.world.command(&[&["tail", "general", "--since", "0"], &by_file[..]].concat()));
     let sent = story.run("eve", &[&["send", "general", PLAIN], &by_file[..]].concat(), "");
     assert_eq!(succeeded(&["send"], sent), "general#1\n");
     assert!(tail.line().ends_with(PLAIN));
