@@ -358,10 +358,14 @@ fn step() -> impl Strategy<Value = Step> {
 fn how_many_can_wait_may_change_while_some_wait() {
     let mut world = World::new(GuessLimits { waiting: 1, ..LIMITS });
     // One runs, one waits, and one has no room.
-    (0..3).for_each(|n| drop(world.ask(n, network(n), Standing::Stranger)));
+    for n in 0..3 {
+        world.ask(n, network(n), Standing::Stranger);
+    }
     assert_eq!((world.began.len(), world.refused.len()), (1, 1));
     world.guesses.set_waiting(GuessLimits { threads: 9, waiting: 3, remembered: 16, ..LIMITS });
-    (3..5).for_each(|n| drop(world.ask(n, network(n), Standing::Stranger)));
+    for n in 3..5 {
+        world.ask(n, network(n), Standing::Stranger);
+    }
     assert_eq!((world.began.len(), world.refused.len()), (1, 1), "no more threads than there are");
     world.guesses.set_waiting(GuessLimits { waiting: 1, ..LIMITS });
     world.ask(5, network(5), Standing::Stranger);
