@@ -39,7 +39,8 @@ pub(in crate::hub) struct Wanted {
 impl Hub {
     /// While there is no account: an invitation for an administrator, as the operator's, which is valid for an hour. Its code.
     pub fn invite_first_admin(&mut self) -> Option<Secret> {
-        if self.state.has_accounts() {
+        // A process orders nothing before its opening.
+        if !self.is_open() || self.state.has_accounts() {
             return None;
         }
         let until = Some(Time(self.time().0 + FIRST_ADMIN_MS));

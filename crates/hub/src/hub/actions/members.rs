@@ -35,8 +35,9 @@ impl Hub {
 
     /// At its first sign-in an account becomes a member of the default rooms, as the server's own entry.
     pub(in crate::hub) fn enter_default_rooms(&mut self, who: AccountId) {
-        // Many connections may sign in before the entry is written.
-        if self.state.has_entered(who) || !self.entering.insert(who) {
+        // A process orders nothing before its opening: then it is left to the next sign-in. Many connections may sign in before
+        // the entry is written.
+        if !self.is_open() || self.state.has_entered(who) || !self.entering.insert(who) {
             return;
         }
         let key = |name: &String| self.names.make(name).ok().map(|(_, key)| key);
