@@ -23,7 +23,7 @@ pub enum AccountCommand {
     },
     /// Make it an administrator's, or somebody's again.
     SetRole { who: AccountId, role: AccountRole, by: Principal },
-    /// Disable it, or enable it again, or delete it for ever. All its tokens end.
+    /// Disable, enable or delete an account. When it is disabled or deleted, all its tokens end.
     SetStatus { who: AccountId, status: AccountStatus, by: Principal },
 }
 

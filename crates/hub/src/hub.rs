@@ -52,7 +52,7 @@ pub enum Output {
     /// The session was told `busy`: take no request of it before so much time is over.
     Pause {
         session: SessionId,
-        /// As it was told, but at most `PAUSE_MS_MAX`.
+        /// The wait that the refusal names, at most `PAUSE_MS_MAX`, ms.
         ms: u64,
     },
     /// The session follows rooms from here on.

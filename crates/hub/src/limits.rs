@@ -94,5 +94,5 @@ pub const INVITATION_DAYS: u64 = 7;
 /// How long the link of an account can be used, unless it says otherwise, days.
 pub const LINK_DAYS: u64 = 1;
 
-/// How long a new server's first administrator can use the link that its start shows, ms: 1 h. Who reads it is there.
+/// How long a new server's first administrator can use the link that its start shows, ms: 1 h.
 pub const FIRST_ADMIN_MS: u64 = 60 * 60 * 1_000;

@@ -1,6 +1,6 @@
 //! What was seen of accounts and tokens: when and from where they signed in last, who failed to, and from which addresses and
-//! on which devices they signed in before. It is no fact for ever and stands in no journal: the driver keeps it in `seen.db`,
-//! and without that file only this is forgotten.
+//! on which devices they signed in before. It is not in the journal: the driver keeps it in `seen.db`, and without that file only
+//! this is forgotten.
 //!
 //! ```text
 //! seen.db ──load──▶ Seen ──due: each changed row, at most once a minute──▶ seen.db
@@ -24,7 +24,7 @@ pub(crate) const FAILED_MAX: u64 = 1_000_000;
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddress {
-    /// What counts as one: an IPv4 address, or the /64 that an IPv6 host has to itself. Who has no address shares one.
+    /// What is compared: an IPv4 address, or the /64 network of an IPv6 address. All connections without an address have the same.
     pub host: IpAddr,
     /// `None`: it has none, as on a Unix socket, or it is not known.
     pub ip: Option<IpAddr>,
@@ -174,6 +174,16 @@ impl Seen {
             self.tokens.remove(&(who, id));
             self.due.note(SeenKey::Token(who, id));
         }
+    }
+
+    /// Forgets all of a deleted account. It looks at its tokens and places, which are bounded.
+    pub(crate) fn forget(&mut self, who: AccountId) {
+        self.forget_tokens(who, |_| true);
+        for known in self.known.forget_all(who) {
+            self.due.note(SeenKey::Known(who, known));
+        }
+        self.accounts.remove(&who);
+        self.due.note(SeenKey::Account(who));
     }
 
     /// Rows that are to be written now, at most `ROWS_AT_ONCE`. `now` is steady, in ms.

@@ -196,3 +196,29 @@ fn sessions_shows_when_and_from_where_a_token_was_last_used() {
     let written = world.hub.seen_rest();
     assert!(!written.iter().any(|row| matches!(row, SeenRow::Token(..))), "{written:?}");
 }
+
+#[test]
+fn nothing_that_was_seen_of_a_deleted_account_is_kept() {
+    let mut world = with_ada();
+    let home = at(&mut world, [192, 0, 2, 7]);
+    let (_, signed_in) = try_password(&mut world, home, (None, Some("phone")), RIGHT);
+    assert_eq!(signed_in["status"], "ok", "{signed_in}");
+    let elsewhere = at(&mut world, [198, 51, 100, 9]);
+    try_password(&mut world, elsewhere, (None, None), WRONG);
+    // The account, its token, an address and a device.
+    let before = world.hub.seen_rest();
+    assert_eq!(before.len(), 4, "{before:?}");
+    let operator = world.operator;
+    let deleted = world.ask(operator, None, Action::DeleteAccount { name: "ada".to_owned() });
+    assert_eq!(deleted["status"], "ok", "{deleted}");
+    // What comes later makes no row again.
+    world.hub.disconnect(home);
+    try_password(&mut world, elsewhere, (None, None), WRONG);
+    let after = world.hub.seen_rest();
+    assert_eq!(after.len(), 4, "{after:?}");
+    assert!(after.iter().all(|row| matches!(row, SeenRow::Gone(_))), "{after:?}");
+    // A file from before it is not taken again either.
+    let mut world = restarted(world, before);
+    let after = world.hub.seen_rest();
+    assert!(after.len() == 4 && after.iter().all(|row| matches!(row, SeenRow::Gone(_))), "{after:?}");
+}

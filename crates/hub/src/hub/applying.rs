@@ -111,14 +111,15 @@ impl Hub {
             Event::Order(OrderEvent::Opened { node }) => batch.opened |= *node != self.order.node(),
             // Of a disabled account the entry was refused, so the next sign-in tries it again.
             Event::Member(MemberEvent::Entered { who, .. })
-            | Event::Account(AccountEvent::StatusSet { who, .. }) => {
+            | Event::Account(AccountEvent::StatusSet { who, .. } | AccountEvent::Deleted { who, .. }) => {
                 self.entering.remove(who);
             }
             _ => {}
         }
-        if let Event::Account(AccountEvent::Deleted { .. }) = &happened.event {
+        if let Event::Account(AccountEvent::Deleted { who, .. }) = happened.event {
             // Encoded events in memory have the name.
             self.tails.clear();
+            self.seen.forget(who);
         }
         // An erased text is empty.
         let text = || Ok(payload.and_then(|payload| decode_name(&payload.bytes).ok()).unwrap_or_default());

@@ -1,7 +1,7 @@
 //! What is noted of accounts and their connections, and given to be written. Each call costs a few steps of the logarithm of what is
 //! kept.
 
-use vang_chat::{AccountId, Principal, TokenKey};
+use vang_chat::{AccountId, AccountStatus, Principal, State, TokenKey};
 use vang_proto::Millis;
 
 use crate::hub::Hub;
@@ -14,7 +14,7 @@ impl Hub {
     pub fn load_seen(&mut self, rows: Vec<SeenRow>) {
         let state = &self.state;
         self.seen.load(rows, |key| match *key {
-            SeenKey::Account(who) | SeenKey::Known(who, _) => state.name_of(who).is_some(),
+            SeenKey::Account(who) | SeenKey::Known(who, _) => is_there(state, who),
             SeenKey::Token(who, id) => state.token_of_id(id).is_some_and(|token| token.who == who),
         });
     }
@@ -33,6 +33,10 @@ impl Hub {
     pub(super) fn note_seen(&mut self, id: SessionId) {
         let speaking = self.session(id).and_then(|session| session.speaking.as_ref());
         let Some(Principal::Account(who)) = speaking.map(|speaking| speaking.principal) else { return };
+        // The connections of a deleted account end after it.
+        if !is_there(&self.state, who) {
+            return;
+        }
         // A token that has ended is not kept again.
         let token = self.token_of(id).filter(|token| self.state.token_of_id(*token).is_some());
         self.seen.note_seen(who, token, self.sighting(id));
@@ -50,7 +54,9 @@ impl Hub {
 
     /// Somebody gave a wrong password for the account.
     pub(super) fn note_failed(&mut self, id: SessionId, who: AccountId) {
-        self.seen.note_failed(who, self.sighting(id));
+        if is_there(&self.state, who) {
+            self.seen.note_failed(who, self.sighting(id));
+        }
     }
 
     /// How it is known that the account signed in before where this connection comes from. `token`: the one that it shows.
@@ -76,4 +82,9 @@ impl Hub {
         let address = self.session(id).and_then(|session| session.address);
         Sighting { at: self.time(), ip: address.and_then(|address| address.ip) }
     }
+}
+
+/// Is anything kept of this account?
+fn is_there(state: &State, who: AccountId) -> bool {
+    state.name_of(who).is_some() && state.status(who) != AccountStatus::Deleted
 }

@@ -72,6 +72,15 @@ impl KnownPlaces {
         }
     }
 
+    /// Forgets all places of an account.
+    pub(super) fn forget_all(&mut self, who: AccountId) -> Vec<Known> {
+        let ages = self.of_account.range((who, 0)..=(who, u64::MAX));
+        let known: Vec<Known> =
+            ages.filter_map(|(_, age)| self.by_age.get(age)).map(|(_, known)| *known).collect();
+        known.iter().for_each(|known| self.forget(who, *known));
+        known
+    }
+
     /// When the account signed in there last, if it is remembered.
     pub(super) fn at(&self, who: AccountId, known: Known) -> Option<Time> {
         self.places.get(&(who, known)).map(|place| place.at)

@@ -187,8 +187,8 @@ impl Hub {
         Ok(())
     }
 
-    /// The owner is told of failed sign-ins: who signed in with the password, once; and devices, until then. A script's token tells
-    /// nobody.
+    /// The reply to a sign-in. It names failed sign-ins if a password or a device's token was used: a password starts their count
+    /// again, a device's token does not. The reply to a script's token does not name them.
     fn answer_signed_in(&mut self, asker: &Asker, by: SignedInBy<'_>) {
         let name = self.name_of_session(asker.session);
         let account = match self.principal(asker.session, None) {
