@@ -82,8 +82,7 @@ impl SeenError {
         match self {
             SeenError::OtherJournal | SeenError::OtherFormat { .. } | SeenError::Damaged(_) => true,
             // Also a process with too many open files cannot open one.
-            SeenError::NotOpened(_) => false,
-            SeenError::Create(_) | SeenError::Unavailable(_) => false,
+            SeenError::NotOpened(_) | SeenError::Create(_) | SeenError::Unavailable(_) => false,
         }
     }
 }
